@@ -1,0 +1,2 @@
+//! booking-worker
+fn main() {}

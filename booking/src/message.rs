@@ -1,0 +1,274 @@
+//! What travels between the programs.
+//!
+//! Every message is JSON with a `v`. A reader takes its own version and the one before, and
+//! ignores fields it does not know; a field is never given another meaning. No personal data:
+//! a patient is a number here. The golden files beside the tests hold each version's bytes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::UnixMs;
+use crate::digest::Digest;
+use crate::epoch::Epoch;
+use crate::id::{AccountId, BookingId, PatientId, SlotId};
+use crate::partition::Partition;
+
+/// The version this code writes.
+pub const VERSION: u8 = 1;
+
+/// The most bookings one envelope carries.
+pub const BOOKINGS_PER_ENVELOPE_MAX: usize = 64;
+
+/// One booking as the gateway accepted it: all the worker needs to make it durable.
+///
+/// The same JSON object stands in the outbox in Redis, in an envelope and in a parked row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Booking {
+    /// Its id, minted before any quota was touched.
+    pub id: BookingId,
+    /// The epoch whose quota it took.
+    pub epoch: Epoch,
+    /// The slot.
+    pub slot: SlotId,
+    /// The person to be seen.
+    pub patient: PatientId,
+    /// The account that asked.
+    pub account: AccountId,
+    /// Digest of the idempotency key.
+    pub key: Digest,
+    /// Digest of the request, see [`Digest::of_request`].
+    pub request: Digest,
+    /// When the gateway accepted it.
+    pub accepted_at: UnixMs,
+}
+
+/// Bookings of one partition that share one AMQP message: confirmed, or not, together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Message version.
+    pub v: u8,
+    /// At most [`BOOKINGS_PER_ENVELOPE_MAX`] bookings.
+    pub bookings: Vec<Booking>,
+}
+
+/// A mark behind everything published under a sealed epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Barrier {
+    /// Message version.
+    pub v: u8,
+    /// The partition whose queue it travels.
+    pub partition: Partition,
+    /// The sealed epoch.
+    pub epoch: Epoch,
+    /// `None` from the reconciler; a consumer that meets it echoes it with its own life's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echo_of: Option<String>,
+}
+
+/// A message of a bookings queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Bookings to persist.
+    Envelope(Envelope),
+    /// A barrier, or the echo of one.
+    Barrier(Barrier),
+}
+
+/// AMQP `type` of an envelope.
+pub const TYPE_ENVELOPE: &str = "slotrush.bookings";
+/// AMQP `type` of a barrier or echo.
+pub const TYPE_BARRIER: &str = "slotrush.barrier";
+
+/// Why a message could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The AMQP type is none of ours.
+    #[error("unknown message type {0:?}")]
+    Type(String),
+    /// A version this code does not read.
+    #[error("message version {0} is not readable")]
+    Version(u8),
+    /// More bookings than an envelope may hold, or none.
+    #[error("an envelope of {0} bookings")]
+    Size(usize),
+    /// Not the JSON it should be. Says where, not what: a payload is never logged.
+    #[error("malformed at line {line}, column {column}")]
+    Json {
+        /// Line of the fault, from 1.
+        line: usize,
+        /// Column of the fault, from 1.
+        column: usize,
+    },
+}
+
+impl From<serde_json::Error> for DecodeError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json { line: error.line(), column: error.column() }
+    }
+}
+
+impl Booking {
+    /// Writes the booking as JSON, the form of the outbox.
+    pub fn encode(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads a booking from the outbox's form.
+    pub fn decode(json: &[u8]) -> Result<Self, DecodeError> {
+        Ok(serde_json::from_slice(json)?)
+    }
+}
+
+impl Envelope {
+    /// Packs bookings in this code's version.
+    pub fn new(bookings: Vec<Booking>) -> Self {
+        Self { v: VERSION, bookings }
+    }
+
+    /// Lists `id:epoch:slot` of every booking: the header that still tells what an envelope may
+    /// hold when its body cannot be read.
+    pub fn manifest(&self) -> String {
+        let entries: Vec<String> =
+            self.bookings.iter().map(|b| format!("{}:{}:{}", b.id, b.epoch, b.slot)).collect();
+        entries.join(",")
+    }
+}
+
+/// One entry of an envelope's manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ManifestEntry {
+    /// The booking.
+    pub id: BookingId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its slot.
+    pub slot: SlotId,
+}
+
+/// Reads an envelope's manifest; `None` if any part of it is malformed.
+pub fn parse_manifest(text: &str) -> Option<Vec<ManifestEntry>> {
+    text.split(',')
+        .map(|entry| {
+            let mut parts = entry.split(':');
+            let id = parts.next()?.parse().ok()?;
+            let epoch = Epoch(parts.next()?.parse().ok()?);
+            let slot = parts.next()?.parse().ok()?;
+            parts.next().is_none().then_some(ManifestEntry { id, epoch, slot })
+        })
+        .collect()
+}
+
+impl Message {
+    /// Returns the AMQP `type` of this message.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Envelope(_) => TYPE_ENVELOPE,
+            Self::Barrier(_) => TYPE_BARRIER,
+        }
+    }
+
+    /// Writes the body.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Envelope(envelope) => serde_json::to_vec(envelope),
+            Self::Barrier(barrier) => serde_json::to_vec(barrier),
+        }
+        .unwrap_or_default()
+    }
+
+    /// Reads a body by its AMQP `type`.
+    pub fn decode(kind: &str, body: &[u8]) -> Result<Self, DecodeError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            v: u8,
+        }
+        if kind != TYPE_ENVELOPE && kind != TYPE_BARRIER {
+            return Err(DecodeError::Type(kind.chars().take(64).collect()));
+        }
+        let Versioned { v } = serde_json::from_slice(body)?;
+        if v != VERSION {
+            return Err(DecodeError::Version(v));
+        }
+        if kind == TYPE_BARRIER {
+            return Ok(Self::Barrier(serde_json::from_slice(body)?));
+        }
+        let envelope: Envelope = serde_json::from_slice(body)?;
+        if envelope.bookings.is_empty() || envelope.bookings.len() > BOOKINGS_PER_ENVELOPE_MAX {
+            return Err(DecodeError::Size(envelope.bookings.len()));
+        }
+        Ok(Self::Envelope(envelope))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn booking() -> Booking {
+        let (slot, patient) = (SlotId::from(19_713), PatientId::from(8));
+        Booking {
+            id: BookingId::from(117_093_590_311_632_897),
+            epoch: Epoch(3),
+            slot,
+            patient,
+            account: AccountId::from(5),
+            key: Digest::of_key("0f1e"),
+            request: Digest::of_request(slot, patient),
+            accepted_at: UnixMs(1_795_158_000_123),
+        }
+    }
+
+    /// The bytes of version 1 are in the queues of running deployments: they must stay readable.
+    #[test]
+    fn version_1_reads_its_golden_files() {
+        let envelope = Message::Envelope(Envelope::new(vec![booking()]));
+        let barrier = Message::Barrier(Barrier {
+            v: 1,
+            partition: Partition::new(7),
+            epoch: Epoch(3),
+            echo_of: Some("c0ffee".into()),
+        });
+        for (message, golden) in [
+            (envelope, include_str!("../golden/envelope.v1.json")),
+            (barrier, include_str!("../golden/barrier.v1.json")),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&message.encode()), golden.trim_end());
+            let read = Message::decode(message.kind(), golden.as_bytes()).expect("golden reads");
+            assert_eq!(read, message);
+        }
+    }
+
+    #[test]
+    fn a_field_of_a_later_version_is_ignored() {
+        let mut json: serde_json::Value = serde_json::from_str(&booking().encode()).expect("json");
+        json["later"] = true.into();
+        assert_eq!(Booking::decode(json.to_string().as_bytes()).expect("reads"), booking());
+    }
+
+    #[test]
+    fn another_version_type_or_size_is_refused() {
+        let decode = |kind, body: &str| Message::decode(kind, body.as_bytes());
+        assert!(matches!(decode(TYPE_ENVELOPE, r#"{"v":9}"#), Err(DecodeError::Version(9))));
+        assert!(matches!(decode("other", "{}"), Err(DecodeError::Type(_))));
+        let empty = decode(TYPE_ENVELOPE, r#"{"v":1,"bookings":[]}"#);
+        assert!(matches!(empty, Err(DecodeError::Size(0))));
+    }
+
+    #[test]
+    fn the_manifest_tells_what_an_envelope_holds() {
+        let envelope = Envelope::new(vec![booking(), booking()]);
+        let entries = parse_manifest(&envelope.manifest()).expect("reads back");
+        assert_eq!(entries.len(), 2);
+        assert_eq!((entries[0].id, entries[0].slot), (booking().id, booking().slot));
+        assert_eq!(parse_manifest("1:2"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_decoded_or_refused(kind in prop_oneof![Just(TYPE_ENVELOPE), Just(TYPE_BARRIER)], body: Vec<u8>) {
+            let _ = Message::decode(kind, &body);
+            let _ = Booking::decode(&body);
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! rush
+fn main() {}
