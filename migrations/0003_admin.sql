@@ -215,3 +215,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION release_change IS 'done | no_release | wrong_state. Verbs: preheat, pause, resume, close.';
+
+-- The public list of a department's sessions.
+CREATE INDEX session_department_idx ON session (department_id, on_date, id);

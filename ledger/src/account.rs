@@ -96,18 +96,15 @@ impl Ledger {
         new: NewAccount,
     ) -> Result<Registered, Error> {
         let made: Option<i64> = self
-            .run(move |pool| {
-                let new = new.clone();
-                async move {
-                    sqlx::query_scalar(CREATE_ACCOUNT)
-                        .bind(new.login_hash)
-                        .bind(new.login_sealed)
-                        .bind(new.password_hash)
-                        .bind(new.role.as_str())
-                        .bind(actor.map(AccountId::get))
-                        .fetch_optional(&pool)
-                        .await
-                }
+            .run(move |pool| async move {
+                sqlx::query_scalar(CREATE_ACCOUNT)
+                    .bind(new.login_hash)
+                    .bind(new.login_sealed)
+                    .bind(new.password_hash)
+                    .bind(new.role.as_str())
+                    .bind(actor.map(AccountId::get))
+                    .fetch_optional(&pool)
+                    .await
             })
             .await?;
         Ok(made.map_or(Registered::LoginTaken, |id| Registered::Done(AccountId::from(id))))
@@ -119,11 +116,8 @@ impl Ledger {
         login_hash: Vec<u8>,
     ) -> Result<Option<Credentials>, Error> {
         let row: Option<(i64, String, String, Vec<i64>)> = self
-            .run(move |pool| {
-                let login_hash = login_hash.clone();
-                async move {
-                    sqlx::query_as(FIND_CREDENTIALS).bind(login_hash).fetch_optional(&pool).await
-                }
+            .run(move |pool| async move {
+                sqlx::query_as(FIND_CREDENTIALS).bind(login_hash).fetch_optional(&pool).await
             })
             .await?;
         row.map(|(account, password_hash, role, patients)| {
