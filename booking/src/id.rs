@@ -107,7 +107,7 @@ impl SlotId {
 
     /// Returns the slot's place in its session, from 0.
     pub const fn ordinal(self) -> u8 {
-        (self.0 & 0xff) as u8
+        self.0.to_le_bytes()[0]
     }
 }
 

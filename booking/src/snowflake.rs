@@ -26,12 +26,6 @@ pub const WORKER_IDS: u16 = 256;
 /// How long an id's time may run ahead of or behind the clock before minting is refused.
 pub const CLOCK_STEP_MAX_MS: i64 = 5_000;
 
-#[expect(
-    missing_docs,
-    clippy::pedantic,
-    unreachable_pub,
-    reason = "the code is the library's macro's"
-)]
 mod layout {
     ferroid::define_snowflake_id!(
         Layout, u64,
