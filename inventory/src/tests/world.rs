@@ -68,7 +68,7 @@ pub(super) fn grant(ordinal: u8, granted: u32) -> Grant {
 }
 
 pub(super) fn settings(redis: &Redis) -> Settings {
-    Settings { url: redis.url().into(), connections: 2, response_timeout_ms: 500 }
+    Settings { url: redis.url().into(), connections: 2, response_timeout_ms: 10_000 }
 }
 
 pub(super) struct World {
@@ -106,19 +106,11 @@ impl World {
     }
 
     pub(super) async fn wait_until_up(&self) {
-        eventually("Redis is up", Duration::from_secs(10), || async {
-            self.inventory.is_up().then_some(())
-        })
-        .await
-        .expect("is up in time");
+        wait_until(&self.inventory, true).await;
     }
 
     pub(super) async fn wait_until_down(&self) {
-        eventually("Redis is down", Duration::from_secs(10), || async {
-            (!self.inventory.is_up()).then_some(())
-        })
-        .await
-        .expect("is down in time");
+        wait_until(&self.inventory, false).await;
     }
 
     /// Prepares a shell; `None` if not needed.
@@ -180,6 +172,15 @@ impl World {
     pub(super) async fn run(&mut self, words: &str) {
         command(words).exec_async(&mut self.raw).await.expect("Redis takes it");
     }
+}
+
+/// Waits until all of an inventory's connections are down, or any of them is up.
+pub(super) async fn wait_until(inventory: &Inventory, is_up: bool) {
+    eventually("Redis is up or down", Duration::from_secs(10), || async {
+        (inventory.is_up() == is_up).then_some(())
+    })
+    .await
+    .expect("is noticed in time");
 }
 
 pub(super) fn command(words: &str) -> redis::Cmd {
