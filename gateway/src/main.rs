@@ -1,2 +1,3 @@
-//! gateway
+//! Settings, run, exit code.
+
 fn main() {}

@@ -14,14 +14,20 @@
 //!
 //! Read first: [`persist`], then [`epoch`], then the SQL of the steps.
 
+pub mod account;
 pub mod audit;
+pub mod audit_log;
 pub mod booking_row;
+pub mod catalogue;
 mod column;
 pub mod epoch;
 pub mod lease;
 pub mod parked;
+pub mod patient;
 pub mod persist;
 pub mod pool;
+pub mod release;
+mod run;
 pub mod window;
 
 pub use pool::{Error, Ledger, Settings};

@@ -1,0 +1,148 @@
+//! One life of a consumer: a channel of its own connection, from `basic.consume` to its end.
+//!
+//! Nothing is ever acknowledged on another channel than the one that delivered it, nothing is
+//! rejected or requeued, and the consumer is never cancelled: it ends with its channel, so that
+//! what was not acknowledged goes back to its old place in the queue before anybody else reads on.
+
+use std::time::Duration;
+
+use booking::Partition;
+use futures::StreamExt;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Acker, Channel, Consumer};
+use tokio::time::{Instant, timeout_at};
+
+use crate::delivered::{Content, Delivered, Pending};
+use crate::fault::{Fault, within};
+use crate::link::WATCH_EVERY;
+use crate::wire::{STEP_MAX, Wire};
+
+/// What a consumer reads, and how much of it at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Intake {
+    pub(crate) queue: String,
+    pub(crate) prefetch: u16,
+    pub(crate) bookings_max: usize,
+    pub(crate) wait: Duration,
+}
+
+/// A batch for the handler, or a barrier behind everything delivered before it.
+pub(crate) enum Turn {
+    Batch { items: Vec<Delivered>, ackers: Vec<Acker>, partition: Partition },
+    Barrier { barrier: booking::message::Barrier, acker: Acker },
+}
+
+/// The consuming channel.
+pub(crate) struct Tap {
+    // First, so that it is dropped first: the cut must come before lapin's `basic.cancel`.
+    wire: Wire,
+    channel: Channel,
+    deliveries: Consumer,
+    intake: Intake,
+    partition_of: Box<dyn Fn(&str) -> Partition + Send + Sync>,
+    /// Delivered, but of the next turn.
+    held: Option<(Partition, Pending)>,
+    /// Names this life, so that it knows its own echoes.
+    life: String,
+}
+
+impl Tap {
+    pub(crate) async fn open(
+        wire: Wire,
+        intake: Intake,
+        partition_of: Box<dyn Fn(&str) -> Partition + Send + Sync>,
+    ) -> Result<Self, Fault> {
+        let channel = wire.channel().await?;
+        let prefetch = channel.basic_qos(intake.prefetch.max(1), BasicQosOptions::default());
+        within("limiting the prefetch", STEP_MAX, prefetch).await?;
+        let consume = channel.basic_consume(
+            intake.queue.as_str().into(),
+            "".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let deliveries = within("consuming", STEP_MAX, consume).await?;
+        let life = format!("{:032x}", rand::random::<u128>());
+        Ok(Self { wire, channel, deliveries, intake, partition_of, held: None, life })
+    }
+
+    pub(crate) fn life(&self) -> &str {
+        &self.life
+    }
+
+    /// Gathers the next turn. Dropped half-way, what it had stays unacknowledged.
+    pub(crate) async fn turn(&mut self) -> Result<Turn, Fault> {
+        let (partition, first) = match self.held.take() {
+            Some(held) => held,
+            None => self.next().await?,
+        };
+        let (mut items, mut ackers) = match first {
+            Pending { content: Content::Barrier(barrier), acker } => {
+                return Ok(Turn::Barrier { barrier, acker });
+            }
+            Pending { content: Content::Batched(item), acker } => (vec![item], vec![acker]),
+        };
+        let mut bookings = items[0].bookings();
+        let deadline = Instant::now() + self.intake.wait;
+        // Beyond the prefetch nothing comes before something is acknowledged.
+        while bookings < self.intake.bookings_max && items.len() < self.intake.prefetch.into() {
+            let Ok(next) = timeout_at(deadline, self.next()).await else { break };
+            match next? {
+                (of, Pending { content: Content::Batched(item), acker })
+                    if of == partition
+                        && bookings + item.bookings() <= self.intake.bookings_max =>
+                {
+                    bookings += item.bookings();
+                    items.push(item);
+                    ackers.push(acker);
+                }
+                later => {
+                    self.held = Some(later);
+                    break;
+                }
+            }
+        }
+        Ok(Turn::Batch { items, ackers, partition })
+    }
+
+    async fn next(&mut self) -> Result<(Partition, Pending), Fault> {
+        loop {
+            // After a channel error the stream may stay silent for ever, so the state is watched.
+            match tokio::time::timeout(WATCH_EVERY, self.deliveries.next()).await {
+                Ok(Some(Ok(delivery))) => {
+                    let partition = (self.partition_of)(delivery.routing_key.as_str());
+                    return Ok((partition, Pending::read(delivery, partition)));
+                }
+                Ok(Some(Err(error))) => return Err(error.into()),
+                Ok(None) => return Err(Fault::Cancelled),
+                Err(_) if self.is_alive() => {}
+                Err(_) => return Err(Fault::Broken),
+            }
+        }
+    }
+
+    /// Acknowledges one message, and with `all_before` everything delivered before it.
+    pub(crate) async fn ack(&self, acker: &Acker, all_before: bool) -> Result<(), Fault> {
+        let ack = acker.ack(BasicAckOptions { multiple: all_before });
+        if within("acknowledging", STEP_MAX, ack).await? { Ok(()) } else { Err(Fault::Broken) }
+    }
+
+    /// Ends as soon as the channel is found broken.
+    pub(crate) async fn broken(&self) {
+        while self.is_alive() {
+            tokio::time::sleep(WATCH_EVERY).await;
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        self.wire.is_connected() && self.channel.status().connected()
+    }
+
+    /// Hands over: closes the channel, then the connection.
+    pub(crate) async fn close(self) {
+        // A late good-bye is none the worse: the cut of the connection ends the channel as well.
+        let _ = within("closing", STEP_MAX, self.channel.close(200, "OK".into())).await;
+        self.wire.close().await;
+    }
+}

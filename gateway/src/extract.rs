@@ -1,0 +1,186 @@
+//! What a handler takes from a request, with faults as problems that point at the field.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::problem::{Code, Problem};
+use crate::server::body;
+
+/// The largest request body, in bytes.
+pub const BODY_BYTES_MAX: usize = 4096;
+
+/// A JSON body. Request types say `#[serde(deny_unknown_fields)]`. Also an answer.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            return Err(Code::UnsupportedMediaType.into());
+        }
+        let bytes = to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(read_fault)?;
+        parse(&bytes).map(Self)
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        if let Ok(bytes) = serde_json::to_vec(&self.0) {
+            ([(CONTENT_TYPE, "application/json")], bytes).into_response()
+        } else {
+            tracing::error!("an answer could not be written as JSON");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// The last, or only, parameter of the path, parsed as an id. What is no id names nothing: 404.
+#[derive(Debug)]
+pub struct PathId<T>(pub T);
+
+impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for PathId<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let params = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::new(Code::NotFound))?;
+        let last = params.iter().last().and_then(|(_, value)| value.parse().ok());
+        last.map(Self).ok_or_else(|| Code::NotFound.into())
+    }
+}
+
+/// The query string. Query types say `#[serde(deny_unknown_fields)]`.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(rejection) => {
+                let cause = std::error::Error::source(&rejection)
+                    .map_or_else(|| "not a valid query".to_owned(), ToString::to_string);
+                let (pointer, detail) = cause.split_once(": ").unwrap_or(("", cause.as_str()));
+                Err(Problem::new(Code::InvalidField).with_field(format!("?{pointer}"), detail))
+            }
+        }
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}
+
+fn read_fault(error: axum::Error) -> Problem {
+    if body::is_late(&error) { Code::RequestTimeout.into() } else { Code::BodyTooLarge.into() }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| fault(&error))?;
+    json.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let inner = error.inner();
+    match inner.classify() {
+        serde_json::error::Category::Data => {
+            Problem::new(Code::InvalidField).with_field(pointer(error.path()), message(inner))
+        }
+        serde_json::error::Category::Io
+        | serde_json::error::Category::Syntax
+        | serde_json::error::Category::Eof => malformed(inner),
+    }
+}
+
+fn malformed(error: &serde_json::Error) -> Problem {
+    Problem::new(Code::MalformedJson)
+        .with_field("", format!("line {}, column {}", error.line(), error.column()))
+}
+
+/// Says what is wrong without repeating the client's values, which may be personal.
+fn message(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    if text.starts_with("invalid type") || text.starts_with("invalid value") {
+        let expected = text.rsplit_once(", expected ").map_or("something else", |(_, e)| e);
+        return format!("expected {expected}");
+    }
+    text.chars().take(200).collect()
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let part = |segment: &Segment| match segment {
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Map { key } => escaped(key),
+        Segment::Enum { variant } => escaped(variant),
+        Segment::Unknown => String::new(),
+    };
+    path.iter().map(part).collect()
+}
+
+fn escaped(name: impl Display) -> String {
+    format!("/{}", name.to_string().replace('~', "~0").replace('/', "~1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use booking::PatientId;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Wish {
+        #[expect(dead_code, reason = "only its parsing is looked at")]
+        patients: Vec<PatientId>,
+    }
+
+    fn fault_of(body: &str) -> (Code, String) {
+        let problem = parse::<Wish>(body.as_bytes()).expect_err("a fault");
+        (problem.code(), format!("{problem:?}"))
+    }
+
+    #[test]
+    fn a_wrong_field_is_pointed_at() {
+        let (code, text) = fault_of(r#"{"patients":["1","-2"]}"#);
+        assert_eq!(code, Code::InvalidField);
+        assert!(text.contains("\"/patients/1\""), "{text}");
+        let (code, text) = fault_of(r#"{"patients":[],"extra":1}"#);
+        assert_eq!(code, Code::InvalidField);
+        assert!(text.contains("extra"), "{text}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_not_repeated() {
+        let (_, text) = fault_of(r#"{"patients":"110101199003070011"}"#);
+        assert!(!text.contains("110101"), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_json_is_malformed() {
+        for body in ["", "{", "{\"patients\":[]} x", "nul"] {
+            assert_eq!(fault_of(body).0, Code::MalformedJson, "{body:?}");
+        }
+    }
+}

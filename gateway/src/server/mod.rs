@@ -1,0 +1,3 @@
+//! The door: accepting connections, deadlines on what comes in, and the way out.
+
+pub mod body;

@@ -1,0 +1,377 @@
+//! Child processes that are servers: spawn, wait until ready, end, or leave running.
+
+use std::fs::{self, File, OpenOptions};
+use std::future::Future;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+const POLL: Duration = Duration::from_millis(10);
+const DROP_GRACE: Duration = Duration::from_secs(5);
+const LOG_TAIL_LINES: usize = 15;
+
+/// A signal, by what it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// Please end.
+    Term,
+    /// Please end: what PostgreSQL calls a fast shutdown.
+    Int,
+    /// End without tidying up: what PostgreSQL calls an immediate shutdown.
+    Quit,
+    /// End now; cannot be refused.
+    Kill,
+    /// Stand still.
+    Stop,
+    /// Go on after a `Stop`.
+    Cont,
+}
+
+impl Signal {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Term => "TERM",
+            Self::Int => "INT",
+            Self::Quit => "QUIT",
+            Self::Kill => "KILL",
+            Self::Stop => "STOP",
+            Self::Cont => "CONT",
+        }
+    }
+}
+
+/// One process for its whole life: its id, and when it started (in clock ticks since boot), because
+/// the kernel uses ids again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// The kernel's id.
+    pub pid: u32,
+    /// Field `starttime` of `/proc/<pid>/stat`.
+    pub started: u64,
+}
+
+impl ProcessId {
+    /// The process that has this id now; `None` if there is none, or only an unreaped one.
+    pub fn of(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is the program's name in parentheses and may contain anything.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let state = fields.next()?;
+        let started = fields.nth(18)?.parse().ok()?;
+        (state != "Z" && state != "X").then_some(Self { pid, started })
+    }
+
+    /// Is this very process still running?
+    pub fn is_alive(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
+
+    /// Sends a signal to it, if it is still the same process.
+    pub fn signal(self, signal: Signal) {
+        if self.is_alive() {
+            send(signal, &self.pid.to_string());
+        }
+    }
+
+    /// Asks it to end and waits; after `grace` it and its process group are killed.
+    pub async fn stop(self, signal: Signal, grace: Duration) {
+        if !self.is_alive() {
+            return;
+        }
+        self.signal(signal);
+        self.ended(grace).await;
+        // Also after its own end: helpers it started are in its group.
+        send(Signal::Kill, &format!("-{}", self.pid));
+        self.ended(DROP_GRACE).await;
+    }
+
+    async fn ended(self, within: Duration) {
+        let deadline = Instant::now() + within;
+        while self.is_alive() && Instant::now() < deadline {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// The shell's own `kill`: the program of that name is not in every small image, and a system call
+/// would need `unsafe`.
+fn send(signal: Signal, target: &str) {
+    let _ = Command::new("sh")
+        .args(["-c", r#"kill -s "$0" -- "$1""#, signal.name(), target])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+}
+
+/// A process that was left running: enough to find and end it later, from another process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Detached {
+    /// What to call it in output.
+    pub name: String,
+    /// Which process.
+    pub id: ProcessId,
+    /// How to ask it to end.
+    pub stop: Signal,
+    /// Its output.
+    pub log: PathBuf,
+}
+
+/// A server that was left running.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Server {
+    /// Its address with credentials.
+    pub url: String,
+    /// Its processes, in the order in which to end them.
+    pub processes: Vec<Detached>,
+}
+
+impl Server {
+    /// Are all its processes running?
+    pub fn is_alive(&self) -> bool {
+        !self.processes.is_empty() && self.processes.iter().all(|process| process.id.is_alive())
+    }
+
+    /// Ends all its processes; each gets `grace` to do so itself.
+    pub async fn stop(&self, grace: Duration) {
+        for process in &self.processes {
+            process.id.stop(process.stop, grace).await;
+        }
+    }
+}
+
+/// A running child in a process group of its own, killed on drop unless detached.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    id: ProcessId,
+    stop: Signal,
+    log: PathBuf,
+    /// `None` once detached.
+    child: Option<Child>,
+    /// Ends the child if this process is killed before it can.
+    guard: Option<Child>,
+    is_killed: bool,
+}
+
+impl Process {
+    /// Starts it, with its output appended to `log` and no input. `stop` is how to ask it to end.
+    pub fn spawn(name: &str, command: &mut Command, stop: Signal, log: &Path) -> Result<Self> {
+        let output = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .with_context(|| format!("cannot write {}", log.display()))?;
+        let mut child = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let Some(id) = ProcessId::of(child.id()) else {
+            let status = child.wait()?;
+            bail!("{name} ended at once with {status}\n{}", log_tail(log));
+        };
+        let child = Some(child);
+        let (name, log) = (name.to_owned(), log.to_path_buf());
+        Ok(Self { name, id, stop, log, child, guard: None, is_killed: false })
+    }
+
+    /// Makes it die with this process even if that is killed, together with its scratch folder.
+    pub fn guarded(mut self, scratch: Option<&Path>) -> Result<Self> {
+        // The shell reads from a pipe that only this process holds: it wakes at this one's end.
+        const SCRIPT: &str = r#"
+            read -r _
+            kill -s "$1" -- "$2"
+            [ "$1" = KILL ] || sleep 1
+            kill -s KILL -- "-$2"
+            [ -z "$3" ] || rm -rf -- "$3""#;
+        let guard = Command::new("sh")
+            .args(["-c", SCRIPT, "guard", self.abrupt_end().name()])
+            .arg(self.id.pid.to_string())
+            .arg(scratch.unwrap_or(Path::new("")))
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start sh")?;
+        self.guard = Some(guard);
+        Ok(self)
+    }
+
+    /// Which process it is.
+    pub fn id(&self) -> ProcessId {
+        self.id
+    }
+
+    /// Its exit status, if it has ended.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut().and_then(|child| child.try_wait().ok().flatten())
+    }
+
+    /// Asks `probe` until it says yes. Fails when the process ends first, or after `within`; the
+    /// error carries the end of its log.
+    pub async fn ready<F, Fut>(&mut self, within: Duration, mut probe: F) -> Result<()>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = bool>,
+    {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.exit_status() {
+                bail!("{} ended with {status}\n{}", self.name, log_tail(&self.log));
+            }
+            if probe().await {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                bail!("{} is not ready after {within:?}\n{}", self.name, log_tail(&self.log));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Asks it to end and waits; after `grace` it is killed.
+    pub async fn stop(&mut self, grace: Duration) {
+        self.id.signal(self.stop);
+        self.id.ended(grace).await;
+        self.kill();
+    }
+
+    /// Kills its process group and waits for its end.
+    pub fn kill(&mut self) {
+        self.end_guard();
+        let Some(child) = self.child.as_mut().filter(|_| !self.is_killed) else {
+            return;
+        };
+        // The whole group, also when its leader has ended, and before the leader is reaped: until
+        // then its id, which is the group's, is not used again.
+        send(Signal::Kill, &format!("-{}", self.id.pid));
+        let _ = child.wait();
+        self.is_killed = true;
+    }
+
+    /// Lets it outlive this process.
+    pub fn detach(mut self) -> Detached {
+        self.end_guard();
+        self.child = None;
+        Detached { name: self.name.clone(), id: self.id, stop: self.stop, log: self.log.clone() }
+    }
+
+    /// PostgreSQL releases its shared memory when told to quit, not when killed.
+    fn abrupt_end(&self) -> Signal {
+        if self.stop == Signal::Int { Signal::Quit } else { Signal::Kill }
+    }
+
+    fn end_guard(&mut self) {
+        if let Some(mut guard) = self.guard.take() {
+            let _ = guard.kill();
+            let _ = guard.wait();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.child.is_some() && self.abrupt_end() != Signal::Kill {
+            self.id.signal(self.abrupt_end());
+            let deadline = Instant::now() + DROP_GRACE;
+            while self.id.is_alive() && Instant::now() < deadline {
+                std::thread::sleep(POLL);
+            }
+        }
+        self.kill();
+    }
+}
+
+/// The last lines of a log file, for an error message.
+fn log_tail(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let from = lines.len().saturating_sub(LOG_TAIL_LINES);
+    format!("{}:\n  {}", log.display(), lines[from..].join("\n  "))
+}
+
+/// Writes a file only its owner may read: it holds a password.
+pub(crate) fn write_private(file: &Path, text: &str) -> Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut open = OpenOptions::new();
+    open.write(true).create(true).truncate(true).mode(0o600);
+    let mut opened: File =
+        open.open(file).with_context(|| format!("cannot write {}", file.display()))?;
+    opened.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eventually;
+
+    fn sleeper(log: &Path) -> Process {
+        let mut command = Command::new("sleep");
+        Process::spawn("sleep", command.arg("600"), Signal::Term, log).expect("sleep starts")
+    }
+
+    #[tokio::test]
+    async fn a_process_dies_when_dropped() {
+        let folder = tempfile::tempdir().expect("scratch");
+        let process = sleeper(&folder.path().join("log"));
+        let id = process.id();
+        assert!(id.is_alive());
+        drop(process);
+        assert!(!id.is_alive());
+    }
+
+    #[tokio::test]
+    async fn a_detached_process_lives_until_it_is_stopped() {
+        let folder = tempfile::tempdir().expect("scratch");
+        let left = sleeper(&folder.path().join("log")).detach();
+        assert!(left.id.is_alive());
+        left.id.stop(left.stop, Duration::from_secs(5)).await;
+        assert!(!left.id.is_alive());
+    }
+
+    #[tokio::test]
+    async fn a_recycled_process_id_is_not_signalled() {
+        let folder = tempfile::tempdir().expect("scratch");
+        let process = sleeper(&folder.path().join("log"));
+        let other = ProcessId { started: process.id().started + 1, ..process.id() };
+        other.stop(Signal::Kill, Duration::ZERO).await;
+        assert!(process.id().is_alive());
+    }
+
+    #[tokio::test]
+    async fn a_guarded_process_dies_with_its_killed_owner() {
+        let folder = tempfile::tempdir().expect("scratch");
+        let scratch = folder.path().join("scratch");
+        fs::create_dir(&scratch).expect("scratch");
+        let mut process = sleeper(&folder.path().join("log"));
+        process = process.guarded(Some(&scratch)).expect("guard");
+        // What the guard sees when its owner is killed: the pipe's end.
+        drop(process.guard.as_mut().and_then(|guard| guard.stdin.take()));
+        let gone = || async { (!process.id().is_alive() && !scratch.exists()).then_some(()) };
+        eventually("the end", Duration::from_secs(5), gone).await.expect("it dies");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_early_is_not_ready_and_shows_its_log() {
+        let folder = tempfile::tempdir().expect("scratch");
+        let log = folder.path().join("log");
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 0.05; echo no such luck; exit 3"]);
+        let mut process = Process::spawn("sh", &mut command, Signal::Term, &log).expect("starts");
+        let ready = process.ready(Duration::from_secs(5), || async { false }).await;
+        let error = ready.expect_err("it ended").to_string();
+        assert!(error.contains("no such luck") && error.contains('3'), "{error}");
+    }
+}
