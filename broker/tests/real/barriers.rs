@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use booking::{BookingId, Epoch};
 use broker::{Publisher, Settings};
+use secrecy::ExposeSecret as _;
 
+use crate::support::proxy::Proxy;
 use crate::support::{
-    Consumer, Mood, P0, Told, barrier, clean, depth_is, ids_of, publish_surely, publisher, settings,
+    Consumer, Mood, P0, Told, barrier, clean, depth_is, ids_of, publish_surely, publisher,
+    reject_one, settings,
 };
 
 #[tokio::test]
@@ -75,8 +78,7 @@ async fn at_a_hand_over_the_barrier_does_not_overtake_what_was_not_acknowledged(
         let before = [publish_surely(&publisher, P0).await, publish_surely(&publisher, P0).await];
         publisher.send(P0, &barrier(round, None)).await.expect("confirmed");
         first.next_batch().await;
-        let mut second = Consumer::start(&settings, Mood::Ack);
-        two_consume(&settings).await;
+        let mut second = standby(&settings).await;
         if round % 2 == 0 {
             first.kill().await;
         } else {
@@ -102,8 +104,7 @@ async fn a_shutdown_while_a_batch_is_refused_hands_over_without_overtaking() {
         let before = [publish_surely(&publisher, P0).await, publish_surely(&publisher, P0).await];
         publisher.send(P0, &barrier(round, None)).await.expect("confirmed");
         first.next_batch().await;
-        let mut second = Consumer::start(&settings, Mood::Ack);
-        two_consume(&settings).await;
+        let mut second = standby(&settings).await;
         first.stop().await;
         let (seen, epoch) = until_drained(&mut second).await;
         assert_eq!((seen, epoch), (before.to_vec(), Epoch(round)), "round {round}");
@@ -117,11 +118,7 @@ async fn a_barrier_that_was_dead_lettered_is_dropped_from_parking() {
     let settings = settings().await;
     let publisher = publisher(&settings).await;
     publisher.send(P0, &barrier(1, None)).await.expect("confirmed");
-    let raw = crate::support::raw(&settings).await;
-    let queue = format!("{}.bookings.0", settings.prefix);
-    let got = raw.channel.basic_get(queue.into(), lapin::options::BasicGetOptions::default());
-    let got = got.await.expect("answers").expect("is there");
-    got.reject(lapin::options::BasicRejectOptions { requeue: false }).await.expect("rejects");
+    reject_one(&settings, "bookings.0").await;
     parking_is(&settings, 1).await;
     let consumer = Consumer::start_parking(&settings);
     parking_is(&settings, 0).await;
@@ -157,20 +154,14 @@ async fn drained_left(settings: &Settings, publisher: &Publisher) -> usize {
     drains
 }
 
-/// Waits until both consumers stand at the queue.
-async fn two_consume(settings: &Settings) {
-    let raw = crate::support::raw(settings).await;
-    let queue = format!("{}.bookings.0", settings.prefix);
-    let probe = async || {
-        let passive = lapin::options::QueueDeclareOptions {
-            passive: true,
-            ..lapin::options::QueueDeclareOptions::default()
-        };
-        let arguments = lapin::types::FieldTable::default();
-        let declared = raw.channel.queue_declare(queue.as_str().into(), passive, arguments).await;
-        (declared.ok()?.consumer_count() == 2).then_some(())
-    };
-    testkit::eventually("two consumers", Duration::from_secs(10), probe).await.expect("in time");
+/// Starts a consumer and waits until the server has taken it.
+async fn standby(settings: &Settings) -> Consumer {
+    let proxy = Proxy::start(settings.url.expose_secret()).await;
+    let mut behind = settings.clone();
+    behind.url = proxy.url.as_str().into();
+    let consumer = Consumer::start(&behind, Mood::Ack);
+    proxy.consumer_accepted().await;
+    consumer
 }
 
 async fn parking_is(settings: &Settings, n: u32) {

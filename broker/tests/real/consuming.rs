@@ -12,10 +12,10 @@ use lapin::{BasicProperties, Channel};
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::proxy::{Network, Proxy};
+use crate::support::proxy::Proxy;
 use crate::support::{
     Consumer, Mood, P0, P1, SOON, Told, booking, clean, depth_is, ids_of, publish_surely,
-    publisher, raw, settings,
+    publisher, raw, reject_one, settings,
 };
 
 #[tokio::test]
@@ -163,16 +163,14 @@ async fn a_consumer_cut_off_while_it_waits_or_works_goes_on() {
     let first = publish_surely(&publisher, P0).await;
     assert_eq!(consumer.next_bookings(1).await, [first]);
     // While it waits.
-    proxy.set(Network::Cut);
-    proxy.set(Network::Works);
+    proxy.cut_once().await;
     let second = publish_surely(&publisher, P0).await;
     assert_eq!(consumer.next_bookings(1).await, [second]);
     // While it is to ask again: the old life's delivery is given up, not acknowledged elsewhere.
     consumer.mood.send_replace(Mood::Retry);
     let third = publish_surely(&publisher, P0).await;
     while ids_of(&consumer.next_batch().await) != [third] {}
-    proxy.set(Network::Cut);
-    proxy.set(Network::Works);
+    proxy.cut_once().await;
     let redelivered = async |consumer: &mut Consumer| {
         while !consumer.next_batch().await.iter().any(|delivered| delivered.redelivered) {}
     };
@@ -252,13 +250,7 @@ async fn a_dead_letter_is_found_in_parking_with_its_partition() {
     let settings = settings().await;
     let publisher = publisher(&settings).await;
     let id = publish_surely(&publisher, P1).await;
-    // What this crate never does: reject. RabbitMQ then dead-letters.
-    let raw = raw(&settings).await;
-    let queue = format!("{}.bookings.1", settings.prefix);
-    let got = raw.channel.basic_get(queue.into(), lapin::options::BasicGetOptions::default());
-    let got = got.await.expect("answers").expect("is there");
-    got.reject(lapin::options::BasicRejectOptions { requeue: false }).await.expect("rejects");
-
+    reject_one(&settings, "bookings.1").await;
     let mut consumer = Consumer::start_parking(&settings);
     match consumer.next().await {
         Told::Batch(partition, batch) => assert_eq!((partition, ids_of(&batch)), (P1, vec![id])),

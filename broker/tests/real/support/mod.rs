@@ -12,6 +12,7 @@ use booking::{
     UnixMs,
 };
 use broker::{Delivered, Handler, Link, Published, Publisher, Settings, Verdict, delete_queues};
+use futures::StreamExt as _;
 use futures::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -260,6 +261,26 @@ pub(crate) async fn clean(settings: &Settings) {
 pub(crate) struct Raw {
     _connection: lapin::Connection,
     pub(crate) channel: lapin::Channel,
+}
+
+/// Takes the next message of a queue and rejects it, as this crate never does: RabbitMQ dead-letters it.
+pub(crate) async fn reject_one(settings: &Settings, queue: &str) {
+    let raw = raw(settings).await;
+    let queue = format!("{}.{queue}", settings.prefix);
+    let options = lapin::options::BasicConsumeOptions::default();
+    let consume = raw.channel.basic_consume(
+        queue.into(),
+        "".into(),
+        options,
+        lapin::types::FieldTable::default(),
+    );
+    let mut deliveries = consume.await.expect("consumes");
+    let next = tokio::time::timeout(SOON, deliveries.next()).await.expect("in time");
+    let delivery = next.expect("a message").expect("a delivery");
+    let options = lapin::options::BasicRejectOptions { requeue: false };
+    delivery.reject(options).await.expect("rejects");
+    // The channel ends with this, in good order: the reject is before the close.
+    raw.channel.close(200, "OK".into()).await.expect("closes");
 }
 
 /// Opens a bare channel.
