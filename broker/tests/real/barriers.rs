@@ -78,7 +78,7 @@ async fn at_a_hand_over_the_barrier_does_not_overtake_what_was_not_acknowledged(
         let before = [publish_surely(&publisher, P0).await, publish_surely(&publisher, P0).await];
         publisher.send(P0, &barrier(round, None)).await.expect("confirmed");
         first.next_batch().await;
-        let mut second = standby(&settings).await;
+        let (mut second, _proxy) = standby(&settings).await;
         if round % 2 == 0 {
             first.kill().await;
         } else {
@@ -104,7 +104,7 @@ async fn a_shutdown_while_a_batch_is_refused_hands_over_without_overtaking() {
         let before = [publish_surely(&publisher, P0).await, publish_surely(&publisher, P0).await];
         publisher.send(P0, &barrier(round, None)).await.expect("confirmed");
         first.next_batch().await;
-        let mut second = standby(&settings).await;
+        let (mut second, _proxy) = standby(&settings).await;
         first.stop().await;
         let (seen, epoch) = until_drained(&mut second).await;
         assert_eq!((seen, epoch), (before.to_vec(), Epoch(round)), "round {round}");
@@ -155,13 +155,13 @@ async fn drained_left(settings: &Settings, publisher: &Publisher) -> usize {
 }
 
 /// Starts a consumer and waits until the server has taken it.
-async fn standby(settings: &Settings) -> Consumer {
+async fn standby(settings: &Settings) -> (Consumer, Proxy) {
     let proxy = Proxy::start(settings.url.expose_secret()).await;
     let mut behind = settings.clone();
     behind.url = proxy.url.as_str().into();
     let consumer = Consumer::start(&behind, Mood::Ack);
     proxy.consumer_accepted().await;
-    consumer
+    (consumer, proxy)
 }
 
 async fn parking_is(settings: &Settings, n: u32) {

@@ -165,11 +165,12 @@ async fn a_consumer_cut_off_while_it_waits_or_works_goes_on() {
     // While it waits.
     proxy.cut_once().await;
     let second = publish_surely(&publisher, P0).await;
-    assert_eq!(consumer.next_bookings(1).await, [second]);
+    // The ack of the first may have been cut off: it may come again before.
+    while !ids_of(&consumer.next_batch().await).contains(&second) {}
     // While it is to ask again: the old life's delivery is given up, not acknowledged elsewhere.
     consumer.mood.send_replace(Mood::Retry);
     let third = publish_surely(&publisher, P0).await;
-    while ids_of(&consumer.next_batch().await) != [third] {}
+    while !ids_of(&consumer.next_batch().await).contains(&third) {}
     proxy.cut_once().await;
     let redelivered = async |consumer: &mut Consumer| {
         while !consumer.next_batch().await.iter().any(|delivered| delivered.redelivered) {}
