@@ -91,7 +91,7 @@ pub struct ReplayedView {
 )]
 pub async fn list_parked(
     State(app): State<App>,
-    Admin(_): Admin,
+    _admin: Admin,
     Query(query): Query<ParkedQuery>,
 ) -> Result<Json<Page<ParkedView>>, Problem> {
     let limit = page::limit(query.limit)?;

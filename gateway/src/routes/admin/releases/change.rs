@@ -127,9 +127,9 @@ async fn tell_redis(app: &App, release: &Release) {
     }
     let window = Window {
         opens_at: release.opens_at,
-        // A release that was closed early ended before it began, for whoever still asks.
+        // A release that was closed early has ended by now.
         closes_at: match release.state {
-            ReleaseState::Closed => release.opens_at,
+            ReleaseState::Closed => release.closes_at.min(app.clock.now()),
             ReleaseState::Planned | ReleaseState::Preheated => release.closes_at,
         },
         paused: release.paused,

@@ -24,7 +24,7 @@ use crate::problem::{Code, Problem, ProblemBody};
 )]
 pub async fn get_release(
     State(app): State<App>,
-    Admin(_): Admin,
+    _admin: Admin,
     PathId(id): PathId<ReleaseId>,
 ) -> Result<Json<ReleaseView>, Problem> {
     let (_, view) = view::find(&app, id).await?.ok_or(Code::NotFound)?;

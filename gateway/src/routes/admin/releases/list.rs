@@ -36,7 +36,7 @@ pub struct ReleasesQuery {
 )]
 pub async fn list_releases(
     State(app): State<App>,
-    Admin(_): Admin,
+    _admin: Admin,
     Query(query): Query<ReleasesQuery>,
 ) -> Result<Json<Page<ReleaseView>>, Problem> {
     let limit = page::limit(query.limit)?;
