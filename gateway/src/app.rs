@@ -8,7 +8,8 @@ use broker::Publisher;
 use inventory::Inventory;
 use ledger::Ledger;
 
-use crate::auth::{Patients, Tokens};
+use crate::auth::{Passwords, Patients, Sealer, Tokens};
+use crate::catalogue::Catalogue;
 use crate::settings::Settings;
 
 /// The shared state of the gateway. Cheap to clone.
@@ -32,6 +33,12 @@ pub struct Shared {
     pub tokens: Tokens,
     /// Which patients accounts act for.
     pub patients: Patients,
+    /// Passwords.
+    pub passwords: Passwords,
+    /// Personal data at rest.
+    pub sealer: Sealer,
+    /// What is on offer.
+    pub catalogue: Catalogue,
 }
 
 impl App {

@@ -2,7 +2,10 @@
 
 pub mod app;
 pub mod auth;
+pub mod catalogue;
 pub mod extract;
+pub mod fields;
+pub mod page;
 pub mod problem;
 pub mod request_id;
 pub mod routes;

@@ -55,6 +55,8 @@ pub enum Code {
     NotCancellable,
     /// The slot has begun.
     CancelTooLate,
+    /// The release is in a state that does not allow this.
+    ReleaseState,
     /// The thing is not in a state that allows this, or clashes with another.
     Conflict,
     /// The body is over the limit.
@@ -120,8 +122,9 @@ impl Code {
             Self::NotPreheated => ("not_preheated", S::CONFLICT, "The slot is not on offer"),
             Self::NotCancellable => ("not_cancellable", S::CONFLICT, "This booking can not be cancelled"),
             Self::CancelTooLate => ("cancel_too_late", S::CONFLICT, "It is too late to cancel"),
+            Self::ReleaseState => ("release_state", S::CONFLICT, "The release is in a state that does not allow this"),
             Self::Conflict => ("conflict", S::CONFLICT, "Not possible in the present state"),
-            Self::BodyTooLarge => ("body_too_large", S::PAYLOAD_TOO_LARGE, "The body is over 4 KiB"),
+            Self::BodyTooLarge => ("body_too_large", S::PAYLOAD_TOO_LARGE, "The body is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", S::UNSUPPORTED_MEDIA_TYPE, "The body must be application/json"),
             Self::IdempotencyKeyReused => ("idempotency_key_reused", S::UNPROCESSABLE_ENTITY, "This Idempotency-Key stands for another request"),
             Self::RateLimited => ("rate_limited", S::TOO_MANY_REQUESTS, "Too many requests"),

@@ -18,22 +18,15 @@ pub mod account;
 pub mod audit;
 pub mod audit_log;
 pub mod booking_row;
-<<<<<<< HEAD
 pub mod catalogue;
-=======
 mod column;
->>>>>>> refs/heads/ledger
 pub mod epoch;
 pub mod lease;
 pub mod parked;
 pub mod patient;
 pub mod persist;
 pub mod pool;
-<<<<<<< HEAD
 pub mod release;
-mod run;
-=======
 pub mod window;
->>>>>>> refs/heads/ledger
 
 pub use pool::{Error, Ledger, Settings};
