@@ -135,7 +135,7 @@ async fn tell_redis(app: &App, release: &Release) {
         paused: release.paused,
         version: release.version,
     };
-    let told = app.settings.partitions.all().map(|partition| async move {
+    let told = app.partitions.all().map(|partition| async move {
         if let Err(error) = app.inventory.set_window(partition, release.id, window).await {
             tracing::warn!(%error, %partition, "a release's window was not told to Redis");
         }
