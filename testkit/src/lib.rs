@@ -26,9 +26,9 @@ mod shared;
 
 pub use database::{Database, ensure_database};
 pub use eventually::{eventually, unique};
-pub use port::free_port;
+pub use port::{free_port, is_free_port};
 pub use postgres::Postgres;
-pub use process::Process;
+pub use process::{Process, write_private};
 pub use process_id::{Detached, ProcessId, Server, Signal};
 pub use programs::{Programs, find_program};
 pub use proxy::Proxy;

@@ -176,7 +176,7 @@ fn log_tail(log: &Path) -> String {
 }
 
 /// Writes a file only its owner may read: it holds a password.
-pub(crate) fn write_private(file: &Path, text: &str) -> Result<()> {
+pub fn write_private(file: &Path, text: &str) -> Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut open = OpenOptions::new();

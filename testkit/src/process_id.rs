@@ -81,8 +81,9 @@ impl ProcessId {
         }
     }
 
-    /// Kills what is left of the group it led. Only for one known to have been alive just now.
-    pub(crate) fn kill_group(self) {
+    /// Kills what is left of the group it leads or led. Only for a child that was not waited for yet, or
+    /// one known to have been alive just now: later the id may be another group's.
+    pub fn kill_group(self) {
         send(Signal::Kill, &format!("-{}", self.pid));
     }
 
