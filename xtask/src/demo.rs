@@ -179,7 +179,7 @@ async fn kill_some(
 ) -> Result<()> {
     for (percent, part) in KILLS {
         let enough = u64::from(patients) * u64::from(percent) / 100;
-        while !answered(&counter_file()).is_some_and(|count| count >= enough) {
+        while answered(&counter_file()).is_none_or(|count| count < enough) {
             if *over.borrow() {
                 bail!("the rush was over before {part} could be killed");
             }

