@@ -52,6 +52,7 @@ pub(crate) async fn down() -> Result<()> {
     if folder().exists() {
         stopped.extend(Stack::open(&folder(), Options::default())?.stop().await?);
     }
+    stopped.extend(crate::demo::stop().await?);
     if stopped.is_empty() {
         println!("nothing was running");
     } else {
