@@ -21,9 +21,10 @@ async fn act(cli: Cli) -> anyhow::Result<()> {
             Ledger::start(&settings.ledger(&addresses))?.migrate().await?;
         }
         Command::Serve => {
+            settings.check()?;
             service::telemetry::init(&settings.telemetry)?;
             let shutdown = service::shutdown::on_signal();
-            let listener = server::bind(settings.listen, settings.server.backlog)?;
+            let listener = server::listen(settings.listen, settings.server.backlog)?;
             let admin = service::settings::listen("SLOTRUSH_ADMIN_LISTEN", settings.admin_listen);
             gateway::run(settings, listener, admin.await?, shutdown).await?;
         }

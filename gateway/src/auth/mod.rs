@@ -10,6 +10,7 @@ pub mod identity;
 pub mod keys;
 pub mod password;
 pub mod patients;
+mod problem;
 pub mod refresh;
 pub mod seal;
 pub mod token;

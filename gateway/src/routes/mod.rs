@@ -1,7 +1,12 @@
 //! The paths of the API. One endpoint per file; a handler extracts, calls one use case, maps its outcome.
 
+pub mod accounts;
+pub mod admin;
 pub mod bookings;
+pub mod catalogue;
 mod layer;
+pub mod patients;
+pub mod tokens;
 
 use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,7 +20,13 @@ pub use layer::Place;
 /// Returns all routes with their documents.
 pub fn router() -> OpenApiRouter<App> {
     // Each area brings its own router: add a line per area.
-    OpenApiRouter::with_openapi(openapi::base()).merge(bookings::router())
+    OpenApiRouter::with_openapi(openapi::base())
+        .merge(bookings::router())
+        .merge(accounts::router())
+        .merge(tokens::router())
+        .merge(patients::router())
+        .merge(catalogue::router())
+        .merge(admin::router())
 }
 
 /// Returns the whole HTTP face: routes, fallbacks, and what is done for every request.
