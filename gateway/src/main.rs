@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use gateway::settings::{Cli, Command};
-use gateway::{openapi, server};
+use gateway::{auth, openapi, server};
 use ledger::Ledger;
 
 #[tokio::main]
@@ -19,6 +19,10 @@ async fn act(cli: Cli) -> anyhow::Result<()> {
         Command::Migrate => {
             let addresses = settings.stores.addresses()?;
             Ledger::start(&settings.ledger(&addresses))?.migrate().await?;
+        }
+        Command::Keygen { dir } => auth::keys::generate(&dir)?,
+        Command::CreateAdmin { login } => {
+            println!("{}", auth::admin::create(&settings, &login).await?);
         }
         Command::Serve => {
             settings.check()?;

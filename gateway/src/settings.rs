@@ -1,6 +1,7 @@
 //! Every setting of the gateway, with unit and default.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use booking::PartitionCount;
 use service::settings::{Addresses, Invalid, Stores};
@@ -28,6 +29,19 @@ pub enum Command {
     Openapi,
     /// Bring the database up to date
     Migrate,
+    /// Make the key that signs access tokens and the key that seals personal data
+    Keygen {
+        /// The folder they go in; what is there is never overwritten
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Make an account that may administer; its password comes from `SLOTRUSH_ADMIN_PASSWORD`,
+    /// or else from the first line of the input
+    CreateAdmin {
+        /// 3 to 64 ASCII letters, digits and ._@+-
+        #[arg(long)]
+        login: String,
+    },
 }
 
 /// Settings, from flags or the environment.
