@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use gateway::settings::{Cli, Command};
-use gateway::{openapi, server};
+use gateway::{auth, openapi, server};
 use ledger::Ledger;
 
 #[tokio::main]
@@ -20,10 +20,15 @@ async fn act(cli: Cli) -> anyhow::Result<()> {
             let addresses = settings.stores.addresses()?;
             Ledger::start(&settings.ledger(&addresses))?.migrate().await?;
         }
+        Command::Keygen { dir } => auth::keys::generate(&dir)?,
+        Command::CreateAdmin { login } => {
+            println!("{}", auth::admin::create(&settings, &login).await?);
+        }
         Command::Serve => {
+            settings.check()?;
             service::telemetry::init(&settings.telemetry)?;
             let shutdown = service::shutdown::on_signal();
-            let listener = server::bind(settings.listen, settings.server.backlog)?;
+            let listener = server::listen(settings.listen, settings.server.backlog)?;
             let admin = service::settings::listen("SLOTRUSH_ADMIN_LISTEN", settings.admin_listen);
             gateway::run(settings, listener, admin.await?, shutdown).await?;
         }

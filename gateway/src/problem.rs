@@ -183,6 +183,13 @@ impl Problem {
         self.code
     }
 
+    /// Says in one line what is wrong, for a terminal.
+    pub fn summary(&self) -> String {
+        let fields = self.errors.iter().map(|one| format!("{}: {}", one.pointer, one.detail));
+        let fields: Vec<String> = fields.collect();
+        format!("{} ({})", self.code.title(), fields.join("; "))
+    }
+
     /// Adds a sentence for people. No personal data.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {

@@ -1,6 +1,7 @@
 //! Every setting of the gateway, with unit and default.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use booking::PartitionCount;
 use service::settings::{Addresses, Invalid, Stores};
@@ -28,6 +29,19 @@ pub enum Command {
     Openapi,
     /// Bring the database up to date
     Migrate,
+    /// Make the key that signs access tokens and the key that seals personal data
+    Keygen {
+        /// The folder they go in; what is there is never overwritten
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Make an account that may administer; its password comes from `SLOTRUSH_ADMIN_PASSWORD`,
+    /// or else from the first line of the input
+    CreateAdmin {
+        /// 3 to 64 ASCII letters, digits and ._@+-
+        #[arg(long)]
+        login: String,
+    },
 }
 
 /// Settings, from flags or the environment.
@@ -118,6 +132,16 @@ pub struct Calls {
 }
 
 impl Settings {
+    /// Checks what can be checked without the servers, so that a wrong setting is told before a
+    /// port opens.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.stores.addresses()?;
+        self.partitions()?;
+        auth::Tokens::load(&self.auth)?;
+        auth::Sealer::load(&self.auth)?;
+        Ok(())
+    }
+
     /// Returns the number of partitions.
     pub fn partitions(&self) -> Result<PartitionCount, Invalid> {
         PartitionCount::new(self.stores.partitions)

@@ -5,9 +5,11 @@
 //!
 //! Read first: [`token`], then [`seal`].
 
+pub mod admin;
 pub mod id_number;
 pub mod identity;
 pub mod keys;
+pub mod login;
 pub mod password;
 pub mod patients;
 mod problem;

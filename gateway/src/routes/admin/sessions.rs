@@ -72,7 +72,7 @@ pub struct SlotCreatedView {
     post,
     path = "/v1/admin/sessions",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     request_body = SessionRequest,
     responses(
         (status = 201, body = SessionCreatedView),

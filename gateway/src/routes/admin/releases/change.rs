@@ -19,7 +19,7 @@ use crate::problem::{Code, Problem, ProblemBody};
     post,
     path = "/v1/admin/releases/{id}/preheat",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     params(("id" = String, Path, description = "The release")),
     responses(
         (status = 200, body = ReleaseView),
@@ -41,7 +41,7 @@ pub async fn preheat_release(
     post,
     path = "/v1/admin/releases/{id}/pause",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     params(("id" = String, Path, description = "The release")),
     responses(
         (status = 200, body = ReleaseView),
@@ -63,7 +63,7 @@ pub async fn pause_release(
     post,
     path = "/v1/admin/releases/{id}/resume",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     params(("id" = String, Path, description = "The release")),
     responses(
         (status = 200, body = ReleaseView),
@@ -87,7 +87,7 @@ pub async fn resume_release(
     post,
     path = "/v1/admin/releases/{id}/close",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     params(("id" = String, Path, description = "The release")),
     responses(
         (status = 200, body = ReleaseView),
