@@ -16,10 +16,7 @@ async fn act(cli: Cli) -> anyhow::Result<()> {
     let settings = cli.settings;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Openapi => print!("{}", openapi::text()),
-        Command::Migrate => {
-            let addresses = settings.stores.addresses()?;
-            Ledger::start(&settings.ledger(&addresses))?.migrate().await?;
-        }
+        Command::Migrate => Ledger::start(&settings.ledger_alone()?)?.migrate().await?,
         Command::Keygen { dir } => auth::keys::generate(&dir)?,
         Command::CreateAdmin { login } => {
             println!("{}", auth::admin::create(&settings, &login).await?);

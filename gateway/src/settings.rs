@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use booking::PartitionCount;
+use secrecy::SecretString;
 use service::settings::{Addresses, Invalid, Stores};
 
 use crate::{auth, limits, server};
@@ -159,8 +160,17 @@ impl Settings {
 
     /// Puts together the settings of PostgreSQL.
     pub fn ledger(&self, addresses: &Addresses) -> ledger::Settings {
+        self.ledger_at(addresses.database.clone())
+    }
+
+    /// Does so for a command that needs no other server.
+    pub fn ledger_alone(&self) -> Result<ledger::Settings, Invalid> {
+        Ok(self.ledger_at(self.stores.database()?))
+    }
+
+    fn ledger_at(&self, url: SecretString) -> ledger::Settings {
         ledger::Settings {
-            url: addresses.database.clone(),
+            url,
             connections_max: self.calls.database_connections_max,
             acquire_timeout_ms: self.calls.statement_timeout_ms,
             statement_timeout_ms: self.calls.statement_timeout_ms,

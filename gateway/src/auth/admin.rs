@@ -17,7 +17,7 @@ pub async fn create(settings: &Settings, name: &str) -> anyhow::Result<AccountId
     let password = read_password()?;
     let new = login::prepare(&sealer, &Passwords::new()?, name, password, Role::Admin).await;
     let new = new.map_err(|problem| anyhow::anyhow!("{}", problem.summary()))?;
-    let ledger = Ledger::start(&settings.ledger(&settings.stores.addresses()?))?;
+    let ledger = Ledger::start(&settings.ledger_alone()?)?;
     match ledger.create_account(None, new).await? {
         Registered::Done(id) => Ok(id),
         Registered::LoginTaken => bail!("the log-in name {name} is in use"),
