@@ -18,6 +18,9 @@ use crate::server::body;
 /// The largest request body, in bytes.
 pub const BODY_BYTES_MAX: usize = 4096;
 
+/// The largest body of an admin's request, in bytes: a release of thousands of slots.
+pub const WIDE_BODY_BYTES_MAX: usize = 512 * 1024;
+
 /// A JSON body. Request types say `#[serde(deny_unknown_fields)]`. Also an answer.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
@@ -26,11 +29,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        if !is_json(request.headers()) {
-            return Err(Code::UnsupportedMediaType.into());
-        }
-        let bytes = to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(read_fault)?;
-        parse(&bytes).map(Self)
+        read(request, BODY_BYTES_MAX).await.map(Self)
+    }
+}
+
+/// A larger JSON body, for admins. Take [`crate::auth::Admin`] first: nobody else may send so much.
+#[derive(Debug)]
+pub struct WideJson<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for WideJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        read(request, WIDE_BODY_BYTES_MAX).await.map(Self)
     }
 }
 
@@ -81,6 +92,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
+async fn read<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, Problem> {
+    if !is_json(request.headers()) {
+        return Err(Code::UnsupportedMediaType.into());
+    }
+    let bytes =
+        to_bytes(request.into_body(), bytes_max).await.map_err(|error| read_fault(&error))?;
+    parse(&bytes)
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
         return false;
@@ -88,8 +108,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
-fn read_fault(error: axum::Error) -> Problem {
-    if body::is_late(&error) { Code::RequestTimeout.into() } else { Code::BodyTooLarge.into() }
+fn read_fault(error: &axum::Error) -> Problem {
+    if body::is_late(error) { Code::RequestTimeout.into() } else { Code::BodyTooLarge.into() }
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {

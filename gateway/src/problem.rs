@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use booking::UnixMs;
 use serde::Serialize;
 
+use crate::limits::Allowance;
 use crate::{request_id, time_text};
 
 /// The stable word for what went wrong. Clients act on it; it never changes its meaning.
@@ -55,6 +56,8 @@ pub enum Code {
     NotCancellable,
     /// The slot has begun.
     CancelTooLate,
+    /// The release is in a state that does not allow this.
+    ReleaseState,
     /// The thing is not in a state that allows this, or clashes with another.
     Conflict,
     /// The body is over the limit.
@@ -120,8 +123,9 @@ impl Code {
             Self::NotPreheated => ("not_preheated", S::CONFLICT, "The slot is not on offer"),
             Self::NotCancellable => ("not_cancellable", S::CONFLICT, "This booking can not be cancelled"),
             Self::CancelTooLate => ("cancel_too_late", S::CONFLICT, "It is too late to cancel"),
+            Self::ReleaseState => ("release_state", S::CONFLICT, "The release is in a state that does not allow this"),
             Self::Conflict => ("conflict", S::CONFLICT, "Not possible in the present state"),
-            Self::BodyTooLarge => ("body_too_large", S::PAYLOAD_TOO_LARGE, "The body is over 4 KiB"),
+            Self::BodyTooLarge => ("body_too_large", S::PAYLOAD_TOO_LARGE, "The body is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", S::UNSUPPORTED_MEDIA_TYPE, "The body must be application/json"),
             Self::IdempotencyKeyReused => ("idempotency_key_reused", S::UNPROCESSABLE_ENTITY, "This Idempotency-Key stands for another request"),
             Self::RateLimited => ("rate_limited", S::TOO_MANY_REQUESTS, "Too many requests"),
@@ -153,6 +157,7 @@ pub struct Problem {
     retry_after_s: Option<u32>,
     opens_at: Option<String>,
     limit: Option<&'static str>,
+    allowance: Option<Allowance>,
 }
 
 impl Problem {
@@ -162,7 +167,15 @@ impl Problem {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Some(1),
             _ => None,
         };
-        Self { code, detail: None, errors: Vec::new(), retry_after_s, opens_at: None, limit: None }
+        Self {
+            code,
+            detail: None,
+            errors: Vec::new(),
+            retry_after_s,
+            opens_at: None,
+            limit: None,
+            allowance: None,
+        }
     }
 
     /// Returns the code.
@@ -195,6 +208,13 @@ impl Problem {
     #[must_use]
     pub const fn with_limit(mut self, limit: &'static str) -> Self {
         self.limit = Some(limit);
+        self
+    }
+
+    /// Says what the source has left of its rate.
+    #[must_use]
+    pub const fn with_allowance(mut self, allowance: Allowance) -> Self {
+        self.allowance = Some(allowance);
         self
     }
 
@@ -278,6 +298,9 @@ impl IntoResponse for Problem {
         let mut response = (status, json).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(allowance) = self.allowance {
+            allowance.write(headers);
+        }
         if let Some(seconds) = self.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -285,7 +308,6 @@ impl IntoResponse for Problem {
             let scheme = HeaderValue::from_static("Bearer");
             headers.insert(axum::http::header::WWW_AUTHENTICATE, scheme);
         }
-        response.extensions_mut().insert(self.code);
         response
     }
 }

@@ -1,11 +1,13 @@
 //! Accounts and their refresh tokens. Log-in names come in hashed and sealed, tokens hashed.
 
 use booking::{AccountId, PatientId};
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Ledger};
 
 /// What an account may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Books for its patients.
     Patient,

@@ -1,5 +1,20 @@
 //! The invariants that PostgreSQL alone can answer for, as queries that must find nothing.
+//!
+//! - **I1** a slot's live bookings are its `booked`, within its capacity;
+//! - **I2** `booked + escrowed` is within the capacity, and `escrowed` is the sum over unclosed
+//!   epochs of granted - consumed. With nothing open that is the accounting of I6: every place is
+//!   booked or free;
+//! - **I5** one row per id, one live booking per patient and session, one row that is not rejected
+//!   per patient and key;
+//! - **I9** consumed is within granted, and is the number of rows the epoch has for the slot, not
+//!   counting those that used no quota (late, lapsed); an epoch is open at most once per partition;
+//! - **N1** no number of a slot is given twice, or above what was issued.
+
 use crate::{Error, Ledger};
+
+/// The most violations one audit returns: a broken ledger must not fill memory or a log.
+const VIOLATIONS_MAX: i64 = 1_000;
+
 /// A broken invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -8,7 +23,26 @@ pub struct Violation {
     /// What was found, without personal data.
     pub detail: String,
 }
+
 impl Ledger {
-    /// Checks I1, I2, I5, I9 and I6's accounting over the whole ledger, on one snapshot.
-    pub async fn audit(&self) -> Result<Vec<Violation>, Error> { unimplemented!() }
+    /// Checks I1, I2, I5, I9, I6's accounting and the numbers over the whole ledger, on one
+    /// snapshot. Returns the first 1,000 violations.
+    pub async fn audit(&self) -> Result<Vec<Violation>, Error> {
+        let found: Vec<(String, String)> = self
+            .run(|pool| async move {
+                sqlx::query_as("SELECT invariant, detail FROM audit_ledger() LIMIT $1")
+                    .bind(VIOLATIONS_MAX)
+                    .fetch_all(&pool)
+                    .await
+            })
+            .await?;
+        Ok(found
+            .into_iter()
+            .map(|(invariant, detail)| Violation { invariant: known(&invariant), detail })
+            .collect())
+    }
+}
+
+fn known(invariant: &str) -> &'static str {
+    ["I1", "I2", "I5", "I9", "N1"].into_iter().find(|name| *name == invariant).unwrap_or("unknown")
 }

@@ -1,6 +1,13 @@
 //! Bookings as rows: reading, following, cancelling, lapsing.
-use booking::{AccountId, Booking, BookingId, DepartmentId, HospitalId, Partition, PatientId, Reason, State, UnixMs};
+
+use booking::{
+    AccountId, Booking, BookingId, DepartmentId, Epoch, HospitalId, Partition, PatientId, Reason,
+    SlotId, State, UnixMs,
+};
+
+use crate::column;
 use crate::{Error, Ledger};
+
 /// A booking's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BookingRow {
@@ -19,6 +26,7 @@ pub struct BookingRow {
     /// When it last changed.
     pub changed_at: UnixMs,
 }
+
 /// The outcome of cancelling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cancelled {
@@ -31,6 +39,7 @@ pub enum Cancelled {
     /// No such booking of this account.
     NotFound,
 }
+
 /// The outcome of lapsing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lapsed {
@@ -39,6 +48,7 @@ pub enum Lapsed {
     /// An older epoch is not closed: it may still turn up.
     NotYet,
 }
+
 /// A live booking, as the limits see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldRow {
@@ -59,15 +69,256 @@ pub struct HeldRow {
 }
 impl Ledger {
     /// Returns the rows of these ids, in no order. One statement.
-    pub async fn find_bookings(&self, ids: &[BookingId]) -> Result<Vec<BookingRow>, Error> { unimplemented!() }
+    pub async fn find_bookings(&self, ids: &[BookingId]) -> Result<Vec<BookingRow>, Error> {
+        let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
+        let rows: Vec<StoredBooking> = self
+            .run(move |pool| async move {
+                sqlx::query_as(concat!(
+                    "SELECT ",
+                    booking_columns!(),
+                    " FROM booking b WHERE b.id = ANY ($1)",
+                ))
+                .bind(ids)
+                .fetch_all(&pool)
+                .await
+            })
+            .await?;
+        read_all(rows)
+    }
+
     /// Returns an account's bookings, latest first, older than `before`.
-    pub async fn bookings_of_account(&self, account: AccountId, before: Option<BookingId>, limit: u16) -> Result<Vec<BookingRow>, Error> { unimplemented!() }
+    pub async fn bookings_of_account(
+        &self,
+        account: AccountId,
+        before: Option<BookingId>,
+        limit: u16,
+    ) -> Result<Vec<BookingRow>, Error> {
+        let before = before.map_or(i64::MAX, BookingId::get);
+        let rows: Vec<StoredBooking> = self
+            .run(move |pool| async move {
+                sqlx::query_as(concat!(
+                    "SELECT ",
+                    booking_columns!(),
+                    " FROM booking b
+                     WHERE b.account_id = $1
+                       AND b.id < $2
+                     ORDER BY b.id DESC
+                     LIMIT $3",
+                ))
+                .bind(account.get())
+                .bind(before)
+                .bind(i64::from(limit))
+                .fetch_all(&pool)
+                .await
+            })
+            .await?;
+        read_all(rows)
+    }
+
     /// C1: cancels a live booking, by compare-and-set on its version.
-    pub async fn cancel(&self, id: BookingId, account: AccountId) -> Result<Cancelled, Error> { unimplemented!() }
+    pub async fn cancel(&self, id: BookingId, account: AccountId) -> Result<Cancelled, Error> {
+        let answer: Option<CancelAnswer> = self
+            .run_again(move |pool| async move {
+                sqlx::query_as(concat!(
+                    "SELECT answer.outcome, ",
+                    booking_columns!(),
+                    " FROM cancel_booking($1, $2) AS answer
+                     CROSS JOIN LATERAL (SELECT (answer.b).*) AS b",
+                ))
+                .bind(id.get())
+                .bind(account.get())
+                .fetch_optional(&pool)
+                .await
+            })
+            .await?;
+        let Some(answer) = answer else { return Ok(Cancelled::NotFound) };
+        let row = answer.row.read()?;
+        match answer.outcome.as_str() {
+            "done" => Ok(Cancelled::Done(row)),
+            "not_live" => Ok(Cancelled::NotLive(row)),
+            "too_late" => Ok(Cancelled::TooLate(row)),
+            _ => Err(column::unreadable("an outcome this version does not know").into()),
+        }
+    }
+
     /// S1: ends a pending booking that nothing holds any more. The caller has checked the outbox of the current ledger.
-    pub async fn lapse(&self, booking: &Booking) -> Result<Lapsed, Error> { unimplemented!() }
+    pub async fn lapse(&self, booking: &Booking) -> Result<Lapsed, Error> {
+        let booking = booking.clone();
+        let row: Option<StoredBooking> = self
+            .run_again(move |pool| {
+                let booking = booking.clone();
+                async move {
+                    sqlx::query_as(concat!(
+                        "SELECT ",
+                        booking_columns!(),
+                        " FROM lapse_booking($1, $2, $3, $4, $5, $6, $7, $8, $9) AS b",
+                    ))
+                    .bind(column::stored_partition(booking.id.partition()))
+                    .bind(booking.id.get())
+                    .bind(booking.epoch.0)
+                    .bind(booking.slot.get())
+                    .bind(booking.patient.get())
+                    .bind(booking.account.get())
+                    .bind(booking.key.as_bytes().to_vec())
+                    .bind(booking.request.as_bytes().to_vec())
+                    .bind(booking.accepted_at.0)
+                    .fetch_optional(&pool)
+                    .await
+                }
+            })
+            .await?;
+        Ok(match row {
+            Some(row) => Lapsed::Row(row.read()?),
+            None => Lapsed::NotYet,
+        })
+    }
+
     /// Returns a partition's rows changed since `since`, oldest change first, at most `limit`.
-    pub async fn changed_since(&self, partition: Partition, since: UnixMs, limit: u16) -> Result<Vec<BookingRow>, Error> { unimplemented!() }
-    /// Returns bookings, changed since `since`, of sessions from today on (all live ones if `since` is 0), oldest change first, at most `limit`.
-    pub async fn held_since(&self, since: UnixMs, limit: u32) -> Result<Vec<HeldRow>, Error> { unimplemented!() }
+    ///
+    /// Changes are not committed in the order of their times: a follower asks again from somewhat
+    /// before the last time it saw.
+    pub async fn changed_since(
+        &self,
+        partition: Partition,
+        since: UnixMs,
+        limit: u16,
+    ) -> Result<Vec<BookingRow>, Error> {
+        let rows: Vec<StoredBooking> = self
+            .run(move |pool| async move {
+                sqlx::query_as(concat!(
+                    "SELECT ",
+                    booking_columns!(),
+                    " FROM booking b
+                     WHERE b.partition = $1
+                       AND b.changed_at >= from_unix_ms($2)
+                     ORDER BY b.changed_at, b.id
+                     LIMIT $3",
+                ))
+                .bind(column::stored_partition(partition))
+                .bind(since.0)
+                .bind(i64::from(limit))
+                .fetch_all(&pool)
+                .await
+            })
+            .await?;
+        read_all(rows)
+    }
+
+    /// Returns bookings, changed since `since`, of sessions from today on and of the six days
+    /// before, which the weekly limit counts (all live ones if `since` is 0), oldest change first,
+    /// at most `limit`.
+    pub async fn held_since(&self, since: UnixMs, limit: u32) -> Result<Vec<HeldRow>, Error> {
+        let rows: Vec<StoredHeld> = self
+            .run(move |pool| async move {
+                sqlx::query_as(
+                    "SELECT b.patient_id, b.id, t.hospital_id, t.department_id,
+                         t.on_date - date '1970-01-01' AS day, b.state = 'booked' AS live,
+                         unix_ms(b.changed_at) AS changed_ms
+                     FROM booking b
+                     JOIN session t ON t.id = b.session_id
+                     JOIN hospital h ON h.id = t.hospital_id
+                     WHERE b.changed_at >= from_unix_ms($1)
+                       AND b.state <> 'rejected'
+                       AND (b.state = 'booked' OR $1 > 0)
+                       AND t.on_date >= (clock_timestamp() AT TIME ZONE h.time_zone)::date - 6
+                     ORDER BY b.changed_at, b.id
+                     LIMIT $2",
+                )
+                .bind(since.0)
+                .bind(i64::from(limit))
+                .fetch_all(&pool)
+                .await
+            })
+            .await?;
+        Ok(rows.into_iter().map(StoredHeld::read).collect())
+    }
+}
+
+fn read_all(rows: Vec<StoredBooking>) -> Result<Vec<BookingRow>, Error> {
+    Ok(rows.into_iter().map(StoredBooking::read).collect::<Result<_, _>>()?)
+}
+
+/// The columns of a [`StoredBooking`], of a booking called `b`.
+macro_rules! booking_columns {
+    () => {
+        "b.id, b.e, b.slot_id, b.patient_id, b.account_id, b.key_digest, b.request_digest, \
+         b.state, b.reason, b.number, b.version, unix_ms(b.accepted_at) AS accepted_ms, \
+         unix_ms(b.persisted_at) AS persisted_ms, unix_ms(b.changed_at) AS changed_ms"
+    };
+}
+pub(crate) use booking_columns;
+
+/// A booking's row as PostgreSQL returns it.
+#[derive(sqlx::FromRow)]
+pub(crate) struct StoredBooking {
+    id: i64,
+    e: i64,
+    slot_id: i64,
+    patient_id: i64,
+    account_id: i64,
+    key_digest: Vec<u8>,
+    request_digest: Vec<u8>,
+    state: String,
+    reason: Option<String>,
+    number: Option<i32>,
+    version: i64,
+    accepted_ms: i64,
+    persisted_ms: i64,
+    changed_ms: i64,
+}
+
+impl StoredBooking {
+    /// Reads the columns.
+    pub(crate) fn read(self) -> Result<BookingRow, sqlx::Error> {
+        Ok(BookingRow {
+            booking: Booking {
+                id: BookingId::from(self.id),
+                epoch: Epoch(self.e),
+                slot: SlotId::from(self.slot_id),
+                patient: PatientId::from(self.patient_id),
+                account: AccountId::from(self.account_id),
+                key: column::digest(&self.key_digest)?,
+                request: column::digest(&self.request_digest)?,
+                accepted_at: UnixMs(self.accepted_ms),
+            },
+            state: column::word(&self.state)?,
+            reason: self.reason.as_deref().map(column::word).transpose()?,
+            number: self.number.map(column::count).transpose()?,
+            version: self.version,
+            persisted_at: UnixMs(self.persisted_ms),
+            changed_at: UnixMs(self.changed_ms),
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct CancelAnswer {
+    outcome: String,
+    #[sqlx(flatten)]
+    row: StoredBooking,
+}
+
+#[derive(sqlx::FromRow)]
+struct StoredHeld {
+    patient_id: i64,
+    id: i64,
+    hospital_id: i64,
+    department_id: i64,
+    day: i32,
+    live: bool,
+    changed_ms: i64,
+}
+
+impl StoredHeld {
+    fn read(self) -> HeldRow {
+        HeldRow {
+            patient: PatientId::from(self.patient_id),
+            id: BookingId::from(self.id),
+            hospital: HospitalId::from(self.hospital_id),
+            department: DepartmentId::from(self.department_id),
+            day: self.day,
+            live: self.live,
+            changed_at: UnixMs(self.changed_ms),
+        }
+    }
 }

@@ -1,5 +1,12 @@
 //! The pool, the migrations and what may go wrong.
-use secrecy::SecretString;
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
 /// How to reach PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -14,6 +21,7 @@ pub struct Settings {
     /// Shown in `pg_stat_activity`.
     pub application_name: &'static str,
 }
+
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -33,16 +41,186 @@ pub enum Error {
     #[error("unexpected answer of PostgreSQL")]
     Unexpected(#[source] sqlx::Error),
 }
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(answer) => {
+                let code = answer.code().unwrap_or_default().into_owned();
+                let constraint = answer.constraint().map(str::to_owned);
+                Self::from_answer(&code, constraint, error)
+            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
+            _ => Self::Unexpected(error),
+        }
+    }
+}
+
+impl Error {
+    /// Maps a SQLSTATE and a constraint's name, both exact, to what the caller can do about it.
+    fn from_answer(code: &str, constraint: Option<String>, error: sqlx::Error) -> Self {
+        let refused = |condition: &str| Self::Refused { constraint: condition.to_owned() };
+        match code {
+            // Conditions raised by the steps, see migrations/0002_steps.sql.
+            // SR001, serialization failure, deadlock, lock timeout: the statement was undone.
+            "SR001" | "40001" | "40P01" | "55P03" => Self::Contended,
+            "SR002" => refused("wave_not_distinct"),
+            "SR003" => refused("sold_missing"),
+            "SR004" => refused("sold_below_consumed"),
+            "SR005" => refused("sold_above_granted"),
+            "SR006" => refused("epoch_not_sealed"),
+            "SR007" => refused("allotment_unknown"),
+            // Unique, check and foreign keys.
+            "23505" | "23514" | "23503" => match constraint {
+                // Another writer took the same place between judging and writing.
+                Some(name)
+                    if name == "booking_session_patient_key"
+                        || name == "booking_patient_key_key" =>
+                {
+                    Self::Contended
+                }
+                Some(constraint) => Self::Refused { constraint },
+                None => Self::Unexpected(error),
+            },
+            // Statement timeout, cancelled; idle in transaction; too many connections; shutting
+            // down, crashed, starting up; the database is read only (a standby).
+            "57014" | "25P03" | "53300" | "57P01" | "57P02" | "57P03" | "25006" => {
+                Self::Unavailable(error)
+            }
+            // Connection exceptions.
+            _ if code.starts_with("08") => Self::Unavailable(error),
+            _ => Self::Unexpected(error),
+        }
+    }
+}
+
 /// Handles to PostgreSQL. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Ledger { pub(crate) pool: sqlx::PgPool }
+pub struct Ledger {
+    pub(crate) pool: PgPool,
+}
+
 impl Ledger {
     /// Builds the pool and returns at once; connections are made when needed.
-    pub fn start(settings: &Settings) -> Result<Self, Error> { unimplemented!() }
+    pub fn start(settings: &Settings) -> Result<Self, Error> {
+        let statement_ms = settings.statement_timeout_ms;
+        let options = PgConnectOptions::from_str(settings.url.expose_secret())?
+            .application_name(settings.application_name)
+            .options([
+                ("statement_timeout", statement_ms),
+                // Shorter than the statement's, so that a wait for a lock is told from a slow plan.
+                ("lock_timeout", (statement_ms / 2).max(1)),
+                ("idle_in_transaction_session_timeout", statement_ms),
+            ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.connections_max)
+            .acquire_timeout(Duration::from_millis(settings.acquire_timeout_ms))
+            // A cancelled `begin` leaves a transaction open in the connection, and what others
+            // then write in it is lost. BEGIN first, because a lone ROLLBACK outside of a
+            // transaction fills the server's log with warnings. Inside a failed transaction it is
+            // an error, and the pool then drops the connection.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    sqlx::raw_sql("BEGIN; ROLLBACK").execute(connection).await?;
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(options);
+        Ok(Self { pool })
+    }
+
     /// Applies the migrations, under sqlx's own lock.
-    pub async fn migrate(&self) -> Result<(), Error> { unimplemented!() }
+    pub async fn migrate(&self) -> Result<(), Error> {
+        self.run(|pool| async move {
+            // A connection of its own: a migration may take longer than any step.
+            let options = pool.connect_options().as_ref().clone().options([
+                ("statement_timeout", 0),
+                ("lock_timeout", 0),
+                ("idle_in_transaction_session_timeout", 0),
+            ]);
+            let mut connection = options.connect().await?;
+            sqlx::migrate!("../migrations")
+                .run_direct(None, &mut connection, false)
+                .await
+                .map_err(|error| sqlx::Error::Migrate(Box::new(error)))?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Fixes the number of partitions of this database, or checks it: `Refused` if it is another.
-    pub async fn check_partitions(&self, partitions: booking::PartitionCount) -> Result<(), Error> { unimplemented!() }
+    pub async fn check_partitions(&self, partitions: booking::PartitionCount) -> Result<(), Error> {
+        let wanted = i16::from(partitions.get());
+        let fixed: i16 = self
+            .run(move |pool| async move {
+                sqlx::query(
+                    "INSERT INTO deployment (partitions)
+                     VALUES ($1)
+                     ON CONFLICT (only_row) DO NOTHING",
+                )
+                .bind(wanted)
+                .execute(&pool)
+                .await?;
+                sqlx::query_scalar("SELECT partitions FROM deployment").fetch_one(&pool).await
+            })
+            .await?;
+        if fixed == wanted {
+            Ok(())
+        } else {
+            Err(Error::Refused { constraint: "deployment_partitions".to_owned() })
+        }
+    }
+
     /// Asks for a sign of life.
-    pub async fn ping(&self) -> Result<(), Error> { unimplemented!() }
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.run(|pool| async move {
+            sqlx::query("SELECT 1").execute(&pool).await?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_transaction_left_open_does_not_reach_the_next_user_of_its_connection() {
+        let database = testkit::Database::create().await.expect("a database");
+        let settings = Settings {
+            url: database.url().into(),
+            connections_max: 1,
+            acquire_timeout_ms: 5_000,
+            statement_timeout_ms: 5_000,
+            application_name: "one",
+        };
+        let ledger = Ledger::start(&settings).expect("a pool");
+        ledger.migrate().await.expect("migrates");
+        // What a cancelled `begin` leaves behind.
+        let mut abandoned = ledger.pool.acquire().await.expect("a connection");
+        sqlx::raw_sql("BEGIN").execute(&mut *abandoned).await.expect("begins");
+        drop(abandoned);
+        assert!(ledger.lead_reconciler("me", 60_000).await.expect("an answer"));
+        ledger.pool.close().await;
+        let other = Ledger::start(&settings).expect("a pool");
+        assert!(!other.lead_reconciler("you", 60_000).await.expect("an answer"), "mine was lost");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_unavailable() {
+        let settings = Settings {
+            url: format!("postgres://x@127.0.0.1:{}/x", testkit::free_port()).into(),
+            connections_max: 1,
+            acquire_timeout_ms: 500,
+            statement_timeout_ms: 500,
+            application_name: "one",
+        };
+        let ledger = Ledger::start(&settings).expect("a pool");
+        assert!(matches!(ledger.ping().await, Err(Error::Unavailable(_))));
+    }
 }

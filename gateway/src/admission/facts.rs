@@ -1,0 +1,100 @@
+//! What admission must know of a session: its date and place, and the hospital's limits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use booking::SessionId;
+use booking::rules::Limits;
+use booking::{DepartmentId, HospitalId};
+use jiff::tz::TimeZone;
+use ledger::Ledger;
+use tokio::sync::Semaphore;
+
+use super::recent::Recent;
+
+/// A session, as admission sees it.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Its hospital.
+    pub hospital: HospitalId,
+    /// Its department.
+    pub department: DepartmentId,
+    /// Days since 1970-01-01 of its date.
+    pub day: i32,
+    /// The hospital's limits.
+    pub limits: Limits,
+    /// The hospital's time zone.
+    pub zone: TimeZone,
+}
+
+/// Limits and dates change rarely; the database judges them again with the last word.
+const TTL: Duration = Duration::from_secs(30);
+const SESSIONS_MAX: usize = 20_000;
+const LOOK_UPS_MAX: usize = 8;
+
+/// The facts of sessions, cached.
+#[derive(Debug)]
+pub struct FactsCache {
+    ledger: Ledger,
+    known: Arc<Recent<SessionId, Option<Arc<Facts>>>>,
+    look_ups: Arc<Semaphore>,
+}
+
+impl FactsCache {
+    /// Starts knowing nothing.
+    pub fn new(ledger: Ledger) -> Self {
+        let known = Arc::new(Recent::new(TTL, SESSIONS_MAX));
+        Self { ledger, known, look_ups: Arc::new(Semaphore::new(LOOK_UPS_MAX)) }
+    }
+
+    /// Returns what is known at once. A session not known yet is looked up behind the caller's
+    /// back: admission never waits for it.
+    pub fn peek(&self, session: SessionId) -> Option<Arc<Facts>> {
+        if let Some(known) = self.known.get(&session) {
+            return known;
+        }
+        if let Ok(turn) = Arc::clone(&self.look_ups).try_acquire_owned() {
+            // Remembered as unknown meanwhile, so that one look-up serves all who ask.
+            self.known.put(session, None);
+            let (ledger, known) = (self.ledger.clone(), Arc::clone(&self.known));
+            tokio::spawn(async move {
+                let _turn = turn;
+                look_up(&ledger, &known, session).await;
+            });
+        }
+        None
+    }
+
+    /// Returns the facts, looking them up if need be, within `limit`.
+    pub async fn find(&self, session: SessionId, limit: Duration) -> Option<Arc<Facts>> {
+        if let Some(Some(known)) = self.known.get(&session) {
+            return Some(known);
+        }
+        let (ledger, known) = (self.ledger.clone(), Arc::clone(&self.known));
+        let asked = tokio::spawn(async move { look_up(&ledger, &known, session).await });
+        tokio::time::timeout(limit, asked).await.ok()?.ok()?
+    }
+}
+
+async fn look_up(
+    ledger: &Ledger,
+    known: &Recent<SessionId, Option<Arc<Facts>>>,
+    session: SessionId,
+) -> Option<Arc<Facts>> {
+    match ledger.session_facts(session).await {
+        Ok(facts) => {
+            let facts = facts.map(|facts| {
+                let zone = TimeZone::get(&facts.time_zone).unwrap_or(TimeZone::UTC);
+                let (hospital, department) = (facts.hospital, facts.department);
+                Arc::new(Facts { hospital, department, day: facts.day, limits: facts.limits, zone })
+            });
+            known.put(session, facts.clone());
+            facts
+        }
+        Err(error) => {
+            tracing::debug!(%error, "a session could not be looked up");
+            known.update(&session, |entry| *entry = None);
+            None
+        }
+    }
+}

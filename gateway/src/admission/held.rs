@@ -1,0 +1,291 @@
+//! What patients hold, as PostgreSQL tells it: who is over a limit, and who must not be answered
+//! from memory because an earlier answer stands.
+//!
+//! All advisory: it may be half a second old, and the database has the last word.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use booking::rules::Held;
+use booking::{Booking, BookingId, Clock, DepartmentId, HospitalId, PatientId, UnixMs};
+use ledger::Ledger;
+use ledger::booking_row::HeldRow;
+
+use super::Wish;
+use super::facts::Facts;
+
+/// Bookings remembered at most; further ones are not known here.
+const BOOKINGS_MAX: usize = 500_000;
+const PAGE: u32 = 1_000;
+/// Pages read in one round at most: the rest comes in the next.
+const PAGES_MAX: usize = 50;
+const TAIL_EVERY: Duration = Duration::from_millis(500);
+/// A row's time is taken before its commit, so a later look reaches back a little …
+const OVERLAP_MS: i64 = 300;
+/// … and now and then further, for a commit that took long.
+const LONG_OVERLAP_MS: i64 = 5_000;
+const LONG_OVERLAP_EVERY: u32 = 10;
+const FORGET_EVERY: u32 = 7_200;
+const DAY_MS: i64 = 86_400_000;
+
+#[derive(Clone, Debug)]
+struct Entry {
+    booking: Booking,
+    hospital: HospitalId,
+    department: DepartmentId,
+    day: i32,
+    is_live: bool,
+}
+
+/// What memory says of a patient's wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing is in the way.
+    Free,
+    /// The same key and wish came before.
+    Replay(BookingId),
+    /// The same key came before with another wish.
+    KeyReused,
+    /// A live booking in this session, under another key.
+    AlreadyBooked,
+    /// A limit of the hospital is reached: its name.
+    LimitReached(&'static str),
+}
+
+/// Bookings by patient.
+#[derive(Debug, Default)]
+pub struct HeldByPatient {
+    entries: RwLock<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    patients: HashMap<PatientId, Vec<Entry>>,
+    len: usize,
+    newest: UnixMs,
+}
+
+impl HeldByPatient {
+    /// Tells whether the patient has, or lately had, any booking.
+    pub fn knows(&self, patient: PatientId) -> bool {
+        self.read().patients.contains_key(&patient)
+    }
+
+    /// Judges a wish. `facts` are those of its session, if known.
+    pub fn judge(&self, wish: &Wish, facts: Option<&Facts>) -> Standing {
+        let entries = self.read();
+        let Some(held) = entries.patients.get(&wish.patient) else { return Standing::Free };
+        let same_key = held
+            .iter()
+            .find(|entry| entry.booking.key == wish.key && entry.booking.account == wish.account);
+        if let Some(first) = same_key {
+            let is_same = first.booking.request == wish.request;
+            return if is_same { Standing::Replay(first.booking.id) } else { Standing::KeyReused };
+        }
+        let session = wish.slot.session();
+        let mut live = held.iter().filter(|entry| entry.is_live);
+        if live.any(|entry| entry.booking.slot.session() == session) {
+            return Standing::AlreadyBooked;
+        }
+        facts.map_or(Standing::Free, |facts| over_limit(held, facts))
+    }
+
+    /// Notes that a booking was cancelled through this gateway.
+    pub fn note_cancelled(&self, patient: PatientId, id: BookingId) {
+        let mut entries = self.write();
+        let held = entries.patients.get_mut(&patient).into_iter().flatten();
+        held.filter(|entry| entry.booking.id == id).for_each(|entry| entry.is_live = false);
+    }
+
+    /// Follows the ledger, for ever.
+    pub async fn follow(&self, ledger: &Ledger, clock: &dyn Clock) {
+        let mut round: u32 = 0;
+        loop {
+            if round.is_multiple_of(FORGET_EVERY) {
+                let today = clock.now().0.div_euclid(DAY_MS);
+                // A day of grace: a date is the hospital's, this is the world's.
+                self.forget_before(i32::try_from(today - 1).unwrap_or(i32::MIN));
+            }
+            let overlap =
+                if round.is_multiple_of(LONG_OVERLAP_EVERY) { LONG_OVERLAP_MS } else { OVERLAP_MS };
+            round = round.wrapping_add(1);
+            if let Err(error) = self.catch_up(ledger, overlap).await {
+                tracing::debug!(%error, "following the bookings failed");
+            }
+            tokio::time::sleep(TAIL_EVERY).await;
+        }
+    }
+
+    /// Forgets the bookings of sessions before a date: nobody books there any more.
+    fn forget_before(&self, day: i32) {
+        let mut entries = self.write();
+        entries.patients.retain(|_, held| {
+            held.retain(|entry| entry.day >= day);
+            !held.is_empty()
+        });
+        entries.len = entries.patients.values().map(Vec::len).sum();
+    }
+
+    /// Reads what changed since the last time.
+    pub async fn catch_up(&self, ledger: &Ledger, overlap_ms: i64) -> Result<(), ledger::Error> {
+        let newest = self.read().newest;
+        let mut since = UnixMs(newest.0.saturating_sub(overlap_ms).max(0));
+        for _ in 0..PAGES_MAX {
+            let rows = ledger.held_since(since, PAGE).await?;
+            let is_last = rows.len() < PAGE as usize;
+            let last = rows.last().map_or(since, |row| row.changed_at);
+            let fresh = self.fresh(&rows);
+            let details = match fresh.as_slice() {
+                [] => Vec::new(),
+                ids => ledger.find_bookings(ids).await?,
+            };
+            let details = details.into_iter().map(|row| (row.booking.id, row.booking)).collect();
+            self.learn(&rows, details);
+            if is_last {
+                return Ok(());
+            }
+            // A full page of one millisecond would be read for ever.
+            since = if last > since { last } else { since.plus_ms(1) };
+        }
+        Ok(())
+    }
+
+    fn fresh(&self, rows: &[HeldRow]) -> Vec<BookingId> {
+        let entries = self.read();
+        let is_known = |row: &HeldRow| {
+            let mut held = entries.patients.get(&row.patient).into_iter().flatten();
+            held.any(|entry| entry.booking.id == row.id)
+        };
+        rows.iter().filter(|row| !is_known(row)).map(|row| row.id).collect()
+    }
+
+    fn learn(&self, rows: &[HeldRow], mut details: HashMap<BookingId, Booking>) {
+        let mut entries = self.write();
+        for row in rows {
+            entries.newest = entries.newest.max(row.changed_at);
+            let is_full = entries.len >= BOOKINGS_MAX;
+            let held = entries.patients.entry(row.patient).or_default();
+            if let Some(entry) = held.iter_mut().find(|entry| entry.booking.id == row.id) {
+                entry.is_live = row.live;
+            } else if let Some(booking) = details.remove(&row.id).filter(|_| !is_full) {
+                held.push(Entry {
+                    booking,
+                    hospital: row.hospital,
+                    department: row.department,
+                    day: row.day,
+                    is_live: row.live,
+                });
+                entries.len += 1;
+            }
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Entries> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Entries> {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn over_limit(held: &[Entry], facts: &Facts) -> Standing {
+    let count = |is_counted: &dyn Fn(&Entry) -> bool| {
+        let live = held.iter().filter(|entry| entry.is_live && entry.hospital == facts.hospital);
+        u16::try_from(live.filter(|entry| is_counted(entry)).count()).unwrap_or(u16::MAX)
+    };
+    let counted = Held {
+        day: count(&|entry| entry.day == facts.day),
+        department_day: count(&|entry| {
+            entry.day == facts.day && entry.department == facts.department
+        }),
+        week: count(&|entry| entry.day.abs_diff(facts.day) <= 6),
+    };
+    if !facts.limits.is_reached(counted) {
+        return Standing::Free;
+    }
+    let is_full = |held: u16, max: Option<u16>| max.is_some_and(|max| held >= max);
+    Standing::LimitReached(if is_full(counted.day, facts.limits.per_day_max) {
+        "per_day_max"
+    } else if is_full(counted.department_day, facts.limits.per_department_day_max) {
+        "per_department_day_max"
+    } else {
+        "per_week_max"
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use booking::rules::Limits;
+    use booking::{AccountId, Epoch, SessionId, SlotId};
+
+    use super::*;
+
+    fn wish(session: i64, key: &str) -> Wish {
+        let (slot, patient) = (SlotId::of(SessionId::from(session), 0), PatientId::from(1));
+        let account = AccountId::from(1);
+        Wish::new(account, slot, patient, key)
+    }
+
+    fn held(id: i64, session: i64, day: i32, key: &str) -> (HeldRow, Booking) {
+        let wish = wish(session, key);
+        let row = HeldRow {
+            patient: wish.patient,
+            id: BookingId::from(id),
+            hospital: HospitalId::from(1),
+            department: DepartmentId::from(1),
+            day,
+            live: true,
+            changed_at: UnixMs(id),
+        };
+        (row, wish.booking(BookingId::from(id), Epoch(1), UnixMs(0)))
+    }
+
+    fn facts(day: i32) -> Facts {
+        let limits =
+            Limits { per_day_max: Some(2), per_department_day_max: None, per_week_max: Some(3) };
+        let (hospital, department) = (HospitalId::from(1), DepartmentId::from(1));
+        Facts { hospital, department, day, limits, zone: jiff::tz::TimeZone::UTC }
+    }
+
+    fn learnt(rows: &[(HeldRow, Booking)]) -> HeldByPatient {
+        let known = HeldByPatient::default();
+        let bookings = rows.iter().map(|(row, booking)| (row.id, booking.clone())).collect();
+        let rows: Vec<_> = rows.iter().map(|(row, _)| row.clone()).collect();
+        known.learn(&rows, bookings);
+        known
+    }
+
+    #[test]
+    fn a_key_keeps_its_meaning_even_after_a_cancel() {
+        let known = learnt(&[held(9, 1, 0, "k")]);
+        known.note_cancelled(PatientId::from(1), BookingId::from(9));
+        assert_eq!(known.judge(&wish(1, "k"), None), Standing::Replay(BookingId::from(9)));
+        assert_eq!(known.judge(&wish(2, "k"), None), Standing::KeyReused);
+        assert_eq!(known.judge(&wish(1, "other"), None), Standing::Free);
+    }
+
+    #[test]
+    fn a_second_wish_in_the_session_is_already_booked() {
+        let known = learnt(&[held(9, 1, 0, "k")]);
+        assert_eq!(known.judge(&wish(1, "other"), None), Standing::AlreadyBooked);
+        assert_eq!(known.judge(&wish(2, "other"), None), Standing::Free);
+    }
+
+    #[test]
+    fn limits_count_the_date_and_six_days_around_it() {
+        let known = learnt(&[held(1, 1, 10, "a"), held(2, 2, 10, "b"), held(3, 3, 16, "c")]);
+        let judged = |day| known.judge(&wish(7, "new"), Some(&facts(day)));
+        assert_eq!(judged(10), Standing::LimitReached("per_day_max"));
+        assert_eq!(judged(11), Standing::LimitReached("per_week_max"));
+        assert_eq!(judged(17), Standing::Free);
+        assert_eq!(judged(3), Standing::Free);
+    }
+
+    #[test]
+    fn a_row_seen_twice_counts_once() {
+        let known = learnt(&[held(1, 1, 10, "a"), held(1, 1, 10, "a")]);
+        assert_eq!(known.read().len, 1);
+    }
+}

@@ -1,0 +1,149 @@
+//! Refusals known for a slot: millions of losers are answered from here, without a word to Redis.
+//!
+//! A refusal is good for half a second. After that one request is let through to ask again while
+//! the others still get the remembered answer, so a returned place is sold within a second and an
+//! exhausted slot costs Redis a few calls a second, however many ask.
+
+use std::time::Duration;
+
+use booking::{SlotId, UnixMs};
+use tokio::time::Instant;
+
+use super::recent::Recent;
+
+/// Why a slot sells nothing now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No quota is left.
+    SoldOut,
+    /// Its release opens then.
+    NotOpen {
+        /// First instant of booking.
+        opens_at: UnixMs,
+    },
+    /// Its release is paused.
+    Paused,
+    /// Its release is over.
+    Closed,
+    /// Redis does not know it.
+    NotPreheated,
+}
+
+impl Refusal {
+    /// Tells whether someone may hold a booking of the slot all the same, and must be answered it.
+    pub const fn may_have_winners(self) -> bool {
+        match self {
+            Self::SoldOut | Self::Paused | Self::Closed => true,
+            Self::NotOpen { .. } | Self::NotPreheated => false,
+        }
+    }
+}
+
+/// A remembered refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The refusal.
+    pub refusal: Refusal,
+    /// Since when it has held without a break, as far as known here.
+    pub since: Instant,
+    good_until: Instant,
+}
+
+const GOOD_FOR: Duration = Duration::from_millis(400);
+/// How long the others wait for the one that asks again.
+const ASK_AGAIN_EVERY: Duration = Duration::from_millis(100);
+/// How long before its opening a slot is asked for again.
+const OPENING_MARGIN_MS: i64 = 20;
+
+/// The refusals known to this gateway.
+#[derive(Debug)]
+pub struct Refusals(Recent<SlotId, Known>);
+
+impl Refusals {
+    /// Starts knowing nothing; remembers at most `slots_max` slots.
+    pub fn new(slots_max: usize) -> Self {
+        Self(Recent::new(Duration::from_mins(1), slots_max))
+    }
+
+    /// Returns the refusal known for a slot; `None` if Redis is to be asked, by this caller.
+    pub fn find(&self, slot: SlotId, now: UnixMs) -> Option<Known> {
+        self.find_at(slot, now, Instant::now())
+    }
+
+    fn find_at(&self, slot: SlotId, now: UnixMs, at: Instant) -> Option<Known> {
+        let known = self.0.get(&slot)?;
+        if let Refusal::NotOpen { opens_at } = known.refusal
+            && now.plus_ms(OPENING_MARGIN_MS) >= opens_at
+        {
+            return None;
+        }
+        if at < known.good_until {
+            return Some(known);
+        }
+        self.0.update(&slot, |entry| match entry {
+            // Somebody else took the turn to ask between the look and the lock.
+            Some(entry) if at < entry.good_until => Some(*entry),
+            Some(entry) => {
+                entry.good_until = at + ASK_AGAIN_EVERY;
+                None
+            }
+            None => None,
+        })
+    }
+
+    /// Notes that Redis refused just now. Returns whether this is news.
+    pub fn note(&self, slot: SlotId, refusal: Refusal) -> bool {
+        let now = Instant::now();
+        self.0.update(&slot, |entry| {
+            let before = entry.filter(|known| known.refusal == refusal);
+            let since = before.map_or(now, |known| known.since);
+            *entry = Some(Known { refusal, since, good_until: now + GOOD_FOR });
+            before.is_none()
+        })
+    }
+
+    /// Notes that the slot sold a place, or may again.
+    pub fn forget(&self, slot: SlotId) {
+        if self.0.get(&slot).is_some() {
+            self.0.update(&slot, |entry| *entry = None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_its_time_one_asks_again_and_the_others_get_the_old_answer() {
+        let refusals = Refusals::new(100);
+        assert!(refusals.note(slot(), Refusal::SoldOut));
+        assert!(refusals.find(slot(), UnixMs(0)).is_some());
+        let later = Instant::now() + GOOD_FOR;
+        assert_eq!(refusals.find_at(slot(), UnixMs(0), later), None);
+        assert!(refusals.find_at(slot(), UnixMs(0), later).is_some());
+        assert!(!refusals.note(slot(), Refusal::SoldOut));
+    }
+
+    #[test]
+    fn the_opening_is_not_missed() {
+        let refusals = Refusals::new(100);
+        refusals.note(slot(), Refusal::NotOpen { opens_at: UnixMs(1_000) });
+        assert!(refusals.find(slot(), UnixMs(979)).is_some());
+        assert_eq!(refusals.find(slot(), UnixMs(980)), None);
+        assert_eq!(refusals.find(slot(), UnixMs(1_000)), None);
+    }
+
+    #[test]
+    fn a_sale_opens_the_slot_for_all() {
+        let refusals = Refusals::new(100);
+        refusals.note(slot(), Refusal::SoldOut);
+        refusals.forget(slot());
+        assert_eq!(refusals.find(slot(), UnixMs(0)), None);
+        assert_eq!(refusals.find(slot(), UnixMs(0)), None);
+    }
+
+    fn slot() -> SlotId {
+        SlotId::from(256)
+    }
+}

@@ -1,0 +1,142 @@
+//! Passwords: Argon2id, on few threads, so that a storm of log-ins can't starve bookings.
+
+use std::fmt;
+use std::sync::Arc;
+
+use anyhow::Context;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, Version};
+use tokio::sync::Semaphore;
+
+use super::keys;
+
+/// Memory of one hash, in KiB.
+const MEMORY_KIB: u32 = 19 * 1024;
+/// Passes over it.
+const PASSES: u32 = 2;
+/// Lanes.
+const LANES: u32 = 1;
+
+/// Hashes computed at once. One takes tens of milliseconds of a core.
+const RUNNING_MAX: usize = 2;
+/// Hashes computed or waited for. More are refused at once.
+const ADMITTED_MAX: usize = 24;
+
+/// Fewest characters of a password.
+pub const CHARS_MIN: usize = 8;
+/// Most characters of a password.
+pub const CHARS_MAX: usize = 128;
+
+/// Too many hashes are waited for already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many passwords are being hashed")]
+pub struct Busy;
+
+/// Hashes and verifies passwords. Cheap to clone.
+#[derive(Clone)]
+pub struct Passwords(Arc<Shared>);
+
+struct Shared {
+    running: Arc<Semaphore>,
+    admitted: Arc<Semaphore>,
+    argon2: Argon2<'static>,
+    /// Verified when there is no such account, so that the answer takes the same time.
+    decoy: String,
+}
+
+impl fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Passwords").finish_non_exhaustive()
+    }
+}
+
+impl Passwords {
+    /// Prepares the hasher.
+    pub fn new() -> anyhow::Result<Self> {
+        let params = Params::new(MEMORY_KIB, PASSES, LANES, None)
+            .map_err(|error| anyhow::anyhow!("Argon2 parameters: {error}"))?;
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let decoy = hash(&argon2, &hex(&keys::random::<16>()?)).context("hashing a decoy")?;
+        Ok(Self(Arc::new(Shared {
+            running: Arc::new(Semaphore::new(RUNNING_MAX)),
+            admitted: Arc::new(Semaphore::new(ADMITTED_MAX)),
+            argon2,
+            decoy,
+        })))
+    }
+
+    /// Hashes a password, with a random salt, in PHC form.
+    pub async fn hash(&self, password: String) -> Result<String, Busy> {
+        let hashed = self.on_a_thread(move |shared| hash(&shared.argon2, &password)).await?;
+        // Hashing fails only for want of memory or randomness: busy is what the client can act on.
+        hashed.ok_or(Busy)
+    }
+
+    /// Tells whether the password is the one of this hash. Without a hash it is not, after the
+    /// same time.
+    pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Busy> {
+        self.on_a_thread(move |shared| {
+            let is_decoy = hash.is_none();
+            let hash = hash.as_deref().unwrap_or(&shared.decoy);
+            let parsed = PasswordHash::new(hash).ok();
+            let matches = parsed.is_some_and(|parsed| {
+                shared.argon2.verify_password(password.as_bytes(), &parsed).is_ok()
+            });
+            matches && !is_decoy
+        })
+        .await
+    }
+
+    async fn on_a_thread<T, F>(&self, work: F) -> Result<T, Busy>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Shared) -> T + Send + 'static,
+    {
+        let shared = Arc::clone(&self.0);
+        let admitted = Arc::clone(&shared.admitted).try_acquire_owned().map_err(|_| Busy)?;
+        let running = Arc::clone(&shared.running).acquire_owned().await.map_err(|_| Busy)?;
+        // The permits go along: a client that hangs up does not make room for another hash.
+        let task = tokio::task::spawn_blocking(move || {
+            let answer = work(&shared);
+            drop((admitted, running));
+            answer
+        });
+        task.await.map_err(|_| Busy)
+    }
+}
+
+fn hash(argon2: &Argon2<'_>, password: &str) -> Option<String> {
+    let salt = keys::random::<16>().ok()?;
+    let hash: PasswordHash = argon2.hash_password_with_salt(password.as_bytes(), &salt).ok()?;
+    Some(hash.to_string())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_right_password_verifies() {
+        let passwords = Passwords::new().expect("a hasher");
+        let hash = passwords.hash("correct horse".to_owned()).await.expect("room");
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        let verify = |password: &str, hash| passwords.verify(password.to_owned(), hash);
+        assert_eq!(verify("correct horse", Some(hash.clone())).await, Ok(true));
+        assert_eq!(verify("correct horsf", Some(hash)).await, Ok(false));
+        assert_eq!(verify("correct horse", None).await, Ok(false));
+        assert_eq!(verify("!", Some("!".to_owned())).await, Ok(false));
+    }
+
+    #[tokio::test]
+    async fn a_storm_of_log_ins_is_refused_at_once_beyond_the_bound() {
+        let passwords = Passwords::new().expect("a hasher");
+        let tries = (0..ADMITTED_MAX + 3).map(|_| passwords.verify("storm".to_owned(), None));
+        let answers = futures::future::join_all(tries).await;
+        assert_eq!(answers.iter().filter(|answer| **answer == Err(Busy)).count(), 3);
+    }
+}

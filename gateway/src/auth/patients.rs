@@ -1,0 +1,92 @@
+//! Which patients accounts act for, without asking PostgreSQL for every booking.
+//!
+//! An access token names the patients its account had when it was issued; that answers nearly
+//! every booking. What it does not name, for instance a patient added since, is looked up once
+//! and remembered. A patient that was removed is refused at once by the gateway that removed it,
+//! and by the others when the token ends.
+
+use std::time::Duration;
+
+use booking::{AccountId, PatientId};
+use ledger::Ledger;
+
+use super::{Identity, token};
+
+/// How many answers are remembered.
+const REMEMBERED_MAX: u64 = 100_000;
+
+/// How long "yes" from PostgreSQL is believed.
+const YES_TTL: Duration = Duration::from_secs(60);
+
+/// How long "no" is believed: spares PostgreSQL a client that insists.
+const NO_TTL: Duration = Duration::from_secs(1);
+
+/// Which patients accounts act for, cached. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Patients {
+    ledger: Ledger,
+    yes: moka::sync::Cache<(AccountId, PatientId), ()>,
+    no: moka::sync::Cache<(AccountId, PatientId), ()>,
+    removed: moka::sync::Cache<(AccountId, PatientId), ()>,
+}
+
+impl Patients {
+    /// Starts with an empty cache.
+    pub fn new(ledger: Ledger) -> Self {
+        let cache = |ttl| {
+            moka::sync::Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(ttl).build()
+        };
+        let token_ttl = Duration::from_secs(token::TTL_S.unsigned_abs() + 60);
+        Self { ledger, yes: cache(YES_TTL), no: cache(NO_TTL), removed: cache(token_ttl) }
+    }
+
+    /// Tells whether the sender acts for `patient`. The token's own list answers without a look-up.
+    pub async fn acts_for(
+        &self,
+        identity: &Identity,
+        patient: PatientId,
+    ) -> Result<bool, ledger::Error> {
+        let pair = (identity.account, patient);
+        if identity.patients.contains(&patient) && !self.removed.contains_key(&pair) {
+            return Ok(true);
+        }
+        self.is_of(identity.account, patient).await
+    }
+
+    /// Tells whether `account` acts for `patient`.
+    pub async fn is_of(
+        &self,
+        account: AccountId,
+        patient: PatientId,
+    ) -> Result<bool, ledger::Error> {
+        let pair = (account, patient);
+        if self.yes.contains_key(&pair) {
+            return Ok(true);
+        }
+        if self.no.contains_key(&pair) {
+            return Ok(false);
+        }
+        let is_of = self.ledger.is_patient_of(account, patient).await?;
+        if is_of {
+            self.yes.insert(pair, ())
+        } else {
+            self.no.insert(pair, ())
+        }
+        Ok(is_of)
+    }
+
+    /// Notes that `account` acts for `patient` now.
+    pub fn note_added(&self, account: AccountId, patient: PatientId) {
+        let pair = (account, patient);
+        self.removed.invalidate(&pair);
+        self.no.invalidate(&pair);
+        self.yes.insert(pair, ());
+    }
+
+    /// Notes that `account` no longer acts for `patient`.
+    pub fn note_removed(&self, account: AccountId, patient: PatientId) {
+        let pair = (account, patient);
+        self.removed.insert(pair, ());
+        self.yes.invalidate(&pair);
+    }
+}

@@ -1,0 +1,41 @@
+-- Purpose: R5, raises the grants of one session and fills in who holds a live booking there.
+-- KEYS[1] ledger: the partition's ledger
+-- KEYS[2] session: the slots of the session
+-- KEYS[3] who: the patients known in the session
+-- ARGV[1] epoch: the grants'
+-- ARGV[2] nonce: the epoch's
+-- ARGV[3] count: of grants; for each follow ordinal, granted, release; then patient, entry of each live booking
+-- Reply: done | refused
+local ledger = redis.call('HMGET', KEYS[1], 'e', 'state', 'nonce', 'run_id', 'replid')
+local replication = redis.call('INFO', 'replication')
+if ledger[1] ~= ARGV[1] then return {'refused'} end
+if ledger[2] ~= 'open' then return {'refused'} end
+if ledger[3] ~= ARGV[2] then return {'refused'} end
+if redis.call('INFO', 'server'):match('run_id:(%x+)') ~= ledger[4] then return {'refused'} end
+if replication:match('master_replid:(%x+)') ~= ledger[5] then return {'refused'} end
+if replication:match('role:(%a+)') ~= 'master' then return {'refused'} end
+
+if redis.call('HGET', KEYS[2], 'e') ~= ARGV[1] then
+  redis.call('DEL', KEYS[2])
+  redis.call('HSET', KEYS[2], 'e', ARGV[1])
+end
+
+local grants_end = 3 + 3 * tonumber(ARGV[3])
+for i = 4, grants_end, 3 do
+  local slot = redis.call('HGET', KEYS[2], ARGV[i]) or '0,0,0,0'
+  local left, granted, sold = slot:match('^(%d+),(%d+),(%d+),')
+  local more = ARGV[i + 1] - granted
+  if more >= 0 then
+    slot = string.format('%d,%d,%s,%s', left + more, granted + more, sold, ARGV[i + 2])
+    redis.call('HSET', KEYS[2], ARGV[i], slot)
+  end
+end
+
+for i = grants_end + 1, #ARGV, 2 do
+  local known = redis.call('HGET', KEYS[3], ARGV[i])
+  local is_live = known and known:sub(-2) == ',1'
+  -- A booking that died after the caller read it as live stays dead: no final state changes.
+  local is_same = known and known:match('^%d+') == ARGV[i + 1]:match('^%d+')
+  if not is_live and not is_same then redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+end
+return {'done'}
