@@ -4,9 +4,10 @@
 -- sees what was committed before that statement began, so a lock taken by the first statement
 -- makes the ones after it free of races.
 --
--- Lock order, everywhere: parked row, unclosed epoch rows of the partition by number, patients by
--- id, booking rows, slots. As every step that moves quota first locks *all* unclosed epochs of its
--- partition, at most one of them runs per partition; only a cancel meets them, at the slot alone.
+-- Lock order, everywhere: release or parked row, unclosed epoch rows of the partition by number,
+-- patients by id, booking rows, slots by id. As every step that moves quota first locks *all* unclosed epochs of its
+-- partition, at most one of them runs per partition; only a cancel or a change of
+-- a release meets them, at the slots alone.
 --
 -- Raised conditions (pool.rs maps them): SR001 contended, SR002 wave_not_distinct,
 -- SR003 sold_missing, SR004 sold_below_consumed, SR005 sold_above_granted,
@@ -38,6 +39,15 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION lock_epochs IS 'First statement of every step that moves quota.';
 
+-- Purpose: keep two writers of several slots from waiting for each other.
+-- Post:    these slots are locked until the end, taken in the order of their ids.
+CREATE FUNCTION lock_slots(p_slots bigint[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM slot WHERE id = ANY (p_slots) ORDER BY id FOR NO KEY UPDATE;
+END $$;
+COMMENT ON FUNCTION lock_slots IS 'Locks slots in one order before they are changed together.';
+
 -- Purpose: grant whatever is free in a partition to its open epoch (the common part of R2 and R4).
 -- Pre:     the epochs are locked and p_e is open.
 -- Post:    escrowed + free per slot, granted + free per allotment. Returns the allotments changed.
@@ -58,6 +68,7 @@ BEGIN
           AND least(s.capacity, s.target) > s.booked + s.escrowed
           AND t.withdrawn_at IS NULL
         ORDER BY s.id
+        FOR NO KEY UPDATE OF s
     ), taken AS (
         UPDATE slot s
         SET escrowed = s.escrowed + offer.free,
@@ -165,6 +176,7 @@ BEGIN
         RAISE EXCEPTION 'epoch % of partition % does not match its ledger', p_e, p_partition
             USING ERRCODE = worst;
     END IF;
+    PERFORM lock_slots(p_slots);
     UPDATE slot s
     SET escrowed = s.escrowed - (a.granted - t.sold),
         version = s.version + 1
@@ -229,6 +241,9 @@ BEGIN
     IF EXISTS (SELECT FROM parked WHERE partition = p_partition AND e IS NULL) THEN
         RETURN false;
     END IF;
+    PERFORM lock_slots(ARRAY(
+        SELECT slot_id FROM epoch_slot
+        WHERE partition = p_partition AND e = p_e AND consumed < granted));
     UPDATE slot s
     SET escrowed = s.escrowed - (a.granted - a.consumed),
         version = s.version + 1
@@ -553,6 +568,7 @@ BEGIN
     SET state = CASE WHEN closes_at <= clock_timestamp() THEN 'closed' ELSE 'preheated' END,
         version = version + 1
     WHERE id = ANY (due);
+    PERFORM lock_slots(ARRAY(SELECT id FROM slot WHERE release_id = ANY (due)));
     UPDATE slot s
     SET target = CASE WHEN r.state = 'closed' THEN 0 ELSE s.capacity END,
         version = s.version + 1

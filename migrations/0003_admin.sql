@@ -4,6 +4,7 @@
 -- inside sees a fresh snapshot, so whoever locks the row that guards the rest first (the account,
 -- the release) judges what is true after every rival that went before it.
 -- Expected answers come back as words; nothing here raises on what a client may ask for.
+-- Lock order: as in 0002_steps.sql; an account before its patients.
 
 -- Exchanges a refresh token for its successor, once. A used token that comes again was stolen or
 -- sent twice: either way its whole family ends, the successor included.
@@ -130,8 +131,7 @@ BEGIN
         outcome := 'no_hospital';
         RETURN;
     END IF;
-    -- In the order of their ids, like every other step that locks several slots.
-    PERFORM 1 FROM slot s WHERE s.id = ANY (slots) ORDER BY s.id FOR UPDATE;
+    PERFORM lock_slots(slots);
     SELECT wanted.id INTO slot_id
     FROM unnest(slots) AS wanted (id)
     LEFT JOIN slot s ON s.id = wanted.id
@@ -179,7 +179,7 @@ DECLARE
     r release%ROWTYPE;
 BEGIN
     -- First the release, then its slots by id: whoever comes second judges the new state.
-    SELECT * INTO r FROM release WHERE id = the_release FOR UPDATE;
+    SELECT * INTO r FROM release WHERE id = the_release FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         outcome := 'no_release';
         RETURN;
@@ -203,7 +203,7 @@ BEGIN
         version = version + 1
     WHERE id = the_release;
     IF verb IN ('preheat', 'close') THEN
-        PERFORM 1 FROM slot s WHERE s.release_id = the_release ORDER BY s.id FOR UPDATE;
+        PERFORM lock_slots(ARRAY(SELECT s.id FROM slot s WHERE s.release_id = the_release));
         UPDATE slot s
         SET target = CASE verb WHEN 'preheat' THEN s.capacity ELSE 0 END,
             version = s.version + 1

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::delivered::{Content, Delivered, Pending};
 use crate::fault::{Fault, within};
 use crate::link::WATCH_EVERY;
+use crate::topology::Topology;
 use crate::wire::{STEP_MAX, Wire};
 
 /// What a consumer reads, and how much of it at once.
@@ -45,7 +46,22 @@ pub(crate) struct Tap {
     held: Option<(Partition, Pending)>,
     /// Names this life, so that it knows its own echoes.
     life: String,
+    /// Asks after the queue without touching the consuming channel.
+    probe: Channel,
+    idle: Idle,
 }
+
+/// How long nothing came, and how often the queue then knew no consumer.
+#[derive(Default)]
+struct Idle {
+    ticks: u32,
+    forgotten: u32,
+}
+
+/// Idle ticks between two looks at the queue: a second.
+const LOOK_EVERY: u32 = 5;
+/// Looks in a row that must find no consumer: one may fall into a change of leader.
+const FORGOTTEN_MAX: u32 = 2;
 
 impl Tap {
     pub(crate) async fn open(
@@ -53,7 +69,7 @@ impl Tap {
         intake: Intake,
         partition_of: Box<dyn Fn(&str) -> Partition + Send + Sync>,
     ) -> Result<Self, Fault> {
-        let channel = wire.channel().await?;
+        let (channel, probe) = (wire.channel().await?, wire.channel().await?);
         let prefetch = channel.basic_qos(intake.prefetch.max(1), BasicQosOptions::default());
         within("limiting the prefetch", STEP_MAX, prefetch).await?;
         let consume = channel.basic_consume(
@@ -64,7 +80,17 @@ impl Tap {
         );
         let deliveries = within("consuming", STEP_MAX, consume).await?;
         let life = format!("{:032x}", rand::random::<u128>());
-        Ok(Self { wire, channel, deliveries, intake, partition_of, held: None, life })
+        Ok(Self {
+            wire,
+            channel,
+            deliveries,
+            intake,
+            partition_of,
+            held: None,
+            life,
+            probe,
+            idle: Idle::default(),
+        })
     }
 
     pub(crate) fn life(&self) -> &str {
@@ -111,15 +137,30 @@ impl Tap {
             // After a channel error the stream may stay silent for ever, so the state is watched.
             match tokio::time::timeout(WATCH_EVERY, self.deliveries.next()).await {
                 Ok(Some(Ok(delivery))) => {
+                    self.idle = Idle::default();
                     let partition = (self.partition_of)(delivery.routing_key.as_str());
                     return Ok((partition, Pending::read(delivery, partition)));
                 }
                 Ok(Some(Err(error))) => return Err(error.into()),
                 Ok(None) => return Err(Fault::Cancelled),
-                Err(_) if self.is_alive() => {}
+                Err(_) if self.is_alive() => self.look().await?,
                 Err(_) => return Err(Fault::Broken),
             }
         }
+    }
+
+    /// Looks, once a second while nothing comes, whether the queue still knows a consumer.
+    ///
+    /// A queue deleted and declared again within milliseconds tells its old consumers nothing
+    /// (seen on RabbitMQ 3.10.8): channel and connection stay healthy, and silent.
+    async fn look(&mut self) -> Result<(), Fault> {
+        self.idle.ticks += 1;
+        if !self.idle.ticks.is_multiple_of(LOOK_EVERY) {
+            return Ok(());
+        }
+        let consumers = Topology::consumers(&self.probe, &self.intake.queue).await?;
+        self.idle.forgotten = if consumers == 0 { self.idle.forgotten + 1 } else { 0 };
+        if self.idle.forgotten < FORGOTTEN_MAX { Ok(()) } else { Err(Fault::Forgotten) }
     }
 
     /// Acknowledges one message, and with `all_before` everything delivered before it.

@@ -47,10 +47,7 @@ pub struct Catalogue {
 impl Default for Catalogue {
     fn default() -> Self {
         Self {
-            facts: Cache::builder()
-                .max_capacity(REMEMBERED_MAX)
-                .time_to_live(FACTS_TTL)
-                .build(),
+            facts: Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(FACTS_TTL).build(),
             views: Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(VIEW_TTL).build(),
         }
     }

@@ -1,3 +1,32 @@
 //! Settings, run, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use gateway::settings::{Cli, Command};
+use gateway::{openapi, server};
+use ledger::Ledger;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli: Cli = service::settings::parse_or_exit();
+    service::settings::exit_code(act(cli).await)
+}
+
+async fn act(cli: Cli) -> anyhow::Result<()> {
+    let settings = cli.settings;
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Openapi => print!("{}", openapi::text()),
+        Command::Migrate => {
+            let addresses = settings.stores.addresses()?;
+            Ledger::start(&settings.ledger(&addresses))?.migrate().await?;
+        }
+        Command::Serve => {
+            service::telemetry::init(&settings.telemetry)?;
+            let shutdown = service::shutdown::on_signal();
+            let listener = server::bind(settings.listen, settings.server.backlog)?;
+            let admin = service::settings::listen("SLOTRUSH_ADMIN_LISTEN", settings.admin_listen);
+            gateway::run(settings, listener, admin.await?, shutdown).await?;
+        }
+    }
+    Ok(())
+}

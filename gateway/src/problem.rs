@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use booking::UnixMs;
 use serde::Serialize;
 
+use crate::limits::Allowance;
 use crate::{request_id, time_text};
 
 /// The stable word for what went wrong. Clients act on it; it never changes its meaning.
@@ -156,6 +157,7 @@ pub struct Problem {
     retry_after_s: Option<u32>,
     opens_at: Option<String>,
     limit: Option<&'static str>,
+    allowance: Option<Allowance>,
 }
 
 impl Problem {
@@ -165,7 +167,15 @@ impl Problem {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Some(1),
             _ => None,
         };
-        Self { code, detail: None, errors: Vec::new(), retry_after_s, opens_at: None, limit: None }
+        Self {
+            code,
+            detail: None,
+            errors: Vec::new(),
+            retry_after_s,
+            opens_at: None,
+            limit: None,
+            allowance: None,
+        }
     }
 
     /// Returns the code.
@@ -198,6 +208,13 @@ impl Problem {
     #[must_use]
     pub const fn with_limit(mut self, limit: &'static str) -> Self {
         self.limit = Some(limit);
+        self
+    }
+
+    /// Says what the source has left of its rate.
+    #[must_use]
+    pub const fn with_allowance(mut self, allowance: Allowance) -> Self {
+        self.allowance = Some(allowance);
         self
     }
 
@@ -281,6 +298,9 @@ impl IntoResponse for Problem {
         let mut response = (status, json).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(allowance) = self.allowance {
+            allowance.write(headers);
+        }
         if let Some(seconds) = self.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -288,7 +308,6 @@ impl IntoResponse for Problem {
             let scheme = HeaderValue::from_static("Bearer");
             headers.insert(axum::http::header::WWW_AUTHENTICATE, scheme);
         }
-        response.extensions_mut().insert(self.code);
         response
     }
 }

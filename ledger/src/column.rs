@@ -41,10 +41,3 @@ pub(crate) fn digest(stored: &[u8]) -> Result<Digest, sqlx::Error> {
 pub(crate) fn word<T: std::str::FromStr>(stored: &str) -> Result<T, sqlx::Error> {
     stored.parse().map_err(|_| unreadable("a word this version does not know"))
 }
-
-impl crate::Error {
-    /// The database answered with a word this version does not know.
-    pub(crate) fn unknown_word(what: &str, word: &str) -> Self {
-        Self::Unexpected(sqlx::Error::Decode(format!("unknown {what} {word:?}").into()))
-    }
-}

@@ -27,6 +27,7 @@ pub mod patient;
 pub mod persist;
 pub mod pool;
 pub mod release;
+mod run;
 pub mod window;
 
 pub use pool::{Error, Ledger, Settings};

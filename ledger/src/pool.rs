@@ -1,17 +1,11 @@
 //! The pool, the migrations and what may go wrong.
 
-use std::future::Future;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use rand::Rng as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use tracing::Instrument as _;
-
-/// How often a step that met another writer is tried in all.
-const ATTEMPTS_MAX: u32 = 8;
 
 /// How to reach PostgreSQL.
 #[derive(Clone, Debug)]
@@ -189,39 +183,44 @@ impl Ledger {
         })
         .await
     }
+}
 
-    /// Does database work in a task of its own, so that a caller who vanishes cancels nothing:
-    /// a cancelled query poisons its connection for whoever uses it next.
-    pub(crate) async fn run<T, Work, Answer>(&self, work: Work) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        Work: FnOnce(PgPool) -> Answer,
-        Answer: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
-    {
-        match tokio::spawn(work(self.pool.clone()).in_current_span()).await {
-            Ok(answer) => Ok(answer?),
-            Err(_ended) => Err(Error::Unavailable(sqlx::Error::WorkerCrashed)),
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_transaction_left_open_does_not_reach_the_next_user_of_its_connection() {
+        let database = testkit::Database::create().await.expect("a database");
+        let settings = Settings {
+            url: database.url().into(),
+            connections_max: 1,
+            acquire_timeout_ms: 5_000,
+            statement_timeout_ms: 5_000,
+            application_name: "one",
+        };
+        let ledger = Ledger::start(&settings).expect("a pool");
+        ledger.migrate().await.expect("migrates");
+        // What a cancelled `begin` leaves behind.
+        let mut abandoned = ledger.pool.acquire().await.expect("a connection");
+        sqlx::raw_sql("BEGIN").execute(&mut *abandoned).await.expect("begins");
+        drop(abandoned);
+        assert!(ledger.lead_reconciler("me", 60_000).await.expect("an answer"));
+        ledger.pool.close().await;
+        let other = Ledger::start(&settings).expect("a pool");
+        assert!(!other.lead_reconciler("you", 60_000).await.expect("an answer"), "mine was lost");
     }
 
-    /// Does as [`Ledger::run`], again a few times while another writer is met.
-    pub(crate) async fn run_again<T, Work, Answer>(&self, work: Work) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        Work: Fn(PgPool) -> Answer,
-        Answer: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
-    {
-        for attempt in 1..ATTEMPTS_MAX {
-            match self.run(&work).await {
-                Err(Error::Contended) => {
-                    // Two that met once should not meet again in step.
-                    let up_to_us = 500 << attempt;
-                    let pause_us = rand::rng().random_range(0..up_to_us);
-                    tokio::time::sleep(Duration::from_micros(pause_us)).await;
-                }
-                answer => return answer,
-            }
-        }
-        self.run(&work).await
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_unavailable() {
+        let settings = Settings {
+            url: format!("postgres://x@127.0.0.1:{}/x", testkit::free_port()).into(),
+            connections_max: 1,
+            acquire_timeout_ms: 500,
+            statement_timeout_ms: 500,
+            application_name: "one",
+        };
+        let ledger = Ledger::start(&settings).expect("a pool");
+        assert!(matches!(ledger.ping().await, Err(Error::Unavailable(_))));
     }
 }

@@ -202,16 +202,19 @@ impl Ledger {
     ) -> Result<ReleaseCreated, Error> {
         let slots: Vec<i64> = new.slots.iter().map(|slot| slot.get()).collect();
         let (outcome, release, slot): (String, Option<i64>, Option<i64>) = self
-            .run(move |pool| async move {
-                sqlx::query_as("SELECT * FROM release_create($1, $2, $3, $4, $5, $6)")
-                    .bind(actor.get())
-                    .bind(new.hospital.get())
-                    .bind(new.name)
-                    .bind(timestamp(new.opens_at))
-                    .bind(timestamp(new.closes_at))
-                    .bind(slots)
-                    .fetch_one(&pool)
-                    .await
+            .run_again(move |pool| {
+                let (new, slots) = (new.clone(), slots.clone());
+                async move {
+                    sqlx::query_as("SELECT * FROM release_create($1, $2, $3, $4, $5, $6)")
+                        .bind(actor.get())
+                        .bind(new.hospital.get())
+                        .bind(new.name)
+                        .bind(timestamp(new.opens_at))
+                        .bind(timestamp(new.closes_at))
+                        .bind(slots)
+                        .fetch_one(&pool)
+                        .await
+                }
             })
             .await?;
         match (outcome.as_str(), release, slot) {
@@ -231,7 +234,7 @@ impl Ledger {
         verb: ReleaseVerb,
     ) -> Result<ReleaseChanged, Error> {
         let outcome: String = self
-            .run(move |pool| async move {
+            .run_again(move |pool| async move {
                 sqlx::query_scalar("SELECT release_change($1, $2, $3)")
                     .bind(actor.get())
                     .bind(id.get())

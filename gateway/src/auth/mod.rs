@@ -10,6 +10,7 @@ pub mod identity;
 pub mod keys;
 pub mod password;
 pub mod patients;
+mod problem;
 pub mod refresh;
 pub mod seal;
 pub mod token;
@@ -25,6 +26,8 @@ pub use token::Tokens;
 
 /// Settings of tokens and sealing (a clap group).
 #[derive(Clone, Debug, Default, clap::Args)]
+#[group(id = "auth")]
+#[command(next_help_heading = "Tokens and sealing")]
 pub struct Settings {
     /// File with the key that signs access tokens (Ed25519, PKCS#8 PEM; see `gateway keygen`)
     #[arg(long, env = "SLOTRUSH_TOKEN_KEY_FILE")]

@@ -97,6 +97,15 @@ pub enum SessionFilter {
     Department(DepartmentId),
 }
 
+impl SessionFilter {
+    fn ids(self) -> (Option<i64>, Option<i64>) {
+        match self {
+            Self::Doctor(id) => (Some(id.get()), None),
+            Self::Department(id) => (None, Some(id.get())),
+        }
+    }
+}
+
 /// What admission must know of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionFacts {
@@ -175,10 +184,7 @@ impl Ledger {
         after: Option<(Date, SessionId)>,
         limit: u16,
     ) -> Result<Vec<Session>, Error> {
-        let (doctor, department) = match filter {
-            SessionFilter::Doctor(id) => (Some(id.get()), None),
-            SessionFilter::Department(id) => (None, Some(id.get())),
-        };
+        let (doctor, department) = filter.ids();
         let (after_date, after_id) = after.map_or((from, 0), |(date, id)| (date, id.get()));
         let rows: Vec<SessionRow> = self
             .run(move |pool| async move {
@@ -195,6 +201,16 @@ impl Ledger {
             })
             .await?;
         self.with_slots(rows).await
+    }
+
+    /// Returns the IANA name of the time zone a filter's sessions are meant in; `None` if there
+    /// is no such doctor or department.
+    pub async fn zone_of(&self, filter: SessionFilter) -> Result<Option<String>, Error> {
+        let (doctor, department) = filter.ids();
+        self.run(move |pool| async move {
+            sqlx::query_scalar(ZONE).bind(doctor).bind(department).fetch_optional(&pool).await
+        })
+        .await
     }
 
     /// Tells what admission must know of a session.
@@ -328,6 +344,12 @@ const LIST: &str = "
       AND s.withdrawn_at IS NULL
     ORDER BY s.on_date, s.id
     LIMIT $7";
+
+const ZONE: &str = "
+    SELECT hospital.time_zone
+    FROM department
+    JOIN hospital ON hospital.id = department.hospital_id
+    WHERE department.id = coalesce($2, (SELECT department_id FROM doctor WHERE id = $1))";
 
 const FACTS: &str = "
     SELECT s.hospital_id, s.department_id, s.on_date - DATE '1970-01-01',

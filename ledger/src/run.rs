@@ -1,0 +1,57 @@
+//! One place through which statements go.
+
+use std::future::Future;
+use std::time::Duration;
+
+use rand::Rng as _;
+use sqlx::PgPool;
+use tracing::Instrument as _;
+
+use crate::{Error, Ledger};
+
+/// How often a step that met another writer is tried in all.
+const ATTEMPTS_MAX: u32 = 8;
+
+impl Ledger {
+    /// Does database work in a task of its own, so that a caller who vanishes cancels nothing:
+    /// a cancelled query poisons its connection for whoever uses it next.
+    pub(crate) async fn run<T, Work, Answer>(&self, work: Work) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        Work: FnOnce(PgPool) -> Answer,
+        Answer: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
+    {
+        match tokio::spawn(work(self.pool.clone()).in_current_span()).await {
+            Ok(answer) => Ok(answer?),
+            Err(_ended) => Err(Error::Unavailable(sqlx::Error::WorkerCrashed)),
+        }
+    }
+
+    /// Does as [`Ledger::run`], again a few times while another writer is met.
+    pub(crate) async fn run_again<T, Work, Answer>(&self, work: Work) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        Work: Fn(PgPool) -> Answer,
+        Answer: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
+    {
+        for attempt in 1..ATTEMPTS_MAX {
+            match self.run(&work).await {
+                Err(Error::Contended) => {
+                    // Two that met once should not meet again in step.
+                    let up_to_us = 500 << attempt;
+                    let pause_us = rand::rng().random_range(0..up_to_us);
+                    tokio::time::sleep(Duration::from_micros(pause_us)).await;
+                }
+                answer => return answer,
+            }
+        }
+        self.run(&work).await
+    }
+}
+
+impl Error {
+    /// The database answered with a word this version does not know.
+    pub(crate) fn unknown_word(what: &str, word: &str) -> Self {
+        Self::Unexpected(sqlx::Error::Decode(format!("unknown {what} {word:?}").into()))
+    }
+}
