@@ -92,7 +92,7 @@ pub(crate) async fn run(demo: Demo) -> Result<()> {
 }
 
 /// Ends a demonstration that was kept. Says what it ended.
-pub(crate) async fn stop() -> Result<Vec<String>> {
+async fn stop() -> Result<Vec<String>> {
     if !folder().exists() {
         return Ok(vec![]);
     }
