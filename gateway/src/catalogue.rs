@@ -41,9 +41,7 @@ pub struct Catalogue {
 
 impl Default for Catalogue {
     fn default() -> Self {
-        Self {
-            views: Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(VIEW_TTL).build(),
-        }
+        Self { views: Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(VIEW_TTL).build() }
     }
 }
 
