@@ -20,7 +20,7 @@ use crate::Servers;
 use persist::{Answer, Persister};
 use reading::Reading;
 
-/// How long to wait before `PostgreSQL` is asked again.
+/// How long to wait before PostgreSQL is asked again.
 const PROBE_AFTER: Duration = Duration::from_millis(200);
 /// Calls that may be settling Redis at once, per consumer. What finds no place is left to the
 /// relay and the reconciler.
@@ -79,6 +79,12 @@ impl Handler for Consumer {
         match recording.await {
             Ok(Ok(())) => {
                 tracing::info!(%partition, %epoch, "the queue is drained of the epoch");
+                Verdict::Ack
+            }
+            // A stray: of an epoch that is not sealed, or not even there. It proves nothing, and
+            // must not hold up the queue.
+            Ok(Err(error @ ledger::Error::Refused { .. })) => {
+                tracing::warn!(%error, %partition, %epoch, "a barrier that means nothing");
                 Verdict::Ack
             }
             Ok(Err(error)) => {

@@ -1,7 +1,7 @@
 //! The consumer program: persists bookings, relays, reconciles.
 //!
 //! Owns: what happens to a booking after the gateway published it, and where quota lies. It is the
-//! only program that needs Redis, `RabbitMQ` and `PostgreSQL` together off the hot path.
+//! only program that needs Redis, RabbitMQ and PostgreSQL together off the hot path.
 //!
 //! Must never know: HTTP, accounts, SQL, Lua, AMQP frames.
 //!
@@ -42,13 +42,13 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 /// What every role works on. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Servers {
-    /// `PostgreSQL`.
+    /// PostgreSQL.
     pub ledger: Ledger,
     /// Redis.
     pub inventory: Inventory,
-    /// `RabbitMQ`, to publish.
+    /// RabbitMQ, to publish.
     pub publisher: Publisher,
-    /// `RabbitMQ`, to consume and to ask.
+    /// RabbitMQ, to consume and to ask.
     pub broker: broker::Settings,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
@@ -81,7 +81,8 @@ pub async fn run(
     let broker = settings.broker(&checked);
     let servers = Servers {
         ledger: Ledger::start(&settings.ledger(&checked)).context("SLOTRUSH_DATABASE_URL")?,
-        inventory: Inventory::start(&Settings::inventory(&checked)).context("SLOTRUSH_REDIS_URL")?,
+        inventory: Inventory::start(&Settings::inventory(&checked))
+            .context("SLOTRUSH_REDIS_URL")?,
         publisher: Publisher::start(&broker, None, ports.clone()),
         broker,
         clock: Arc::new(SystemClock),

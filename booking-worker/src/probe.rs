@@ -42,7 +42,7 @@ pub(crate) fn watch(
     });
 }
 
-/// Waits for `PostgreSQL` and makes sure that it is laid out for as many partitions as this process;
+/// Waits for PostgreSQL and makes sure that it is laid out for as many partitions as this process;
 /// false if the stop came first.
 pub(crate) async fn check_partitions(
     servers: &Servers,

@@ -12,9 +12,9 @@ use service::settings::{Addresses, Invalid};
 pub enum Role {
     /// Makes published bookings durable.
     Consume,
-    /// Pushes on what is stuck between Redis and `PostgreSQL`.
+    /// Pushes on what is stuck between Redis and PostgreSQL.
     Relay,
-    /// Moves quota between `PostgreSQL` and Redis, and audits.
+    /// Moves quota between PostgreSQL and Redis, and audits.
     Reconcile,
 }
 
@@ -23,8 +23,13 @@ pub enum Role {
 #[command(name = "booking-worker", version)]
 pub struct Settings {
     /// What this process does: any of `consume`, `relay` and `reconcile`, separated by commas
-    #[arg(long, env = "SLOTRUSH_WORKER_ROLES", value_delimiter = ',', value_name = "ROLES",
-        default_value = "consume,relay,reconcile")]
+    #[arg(
+        long,
+        env = "SLOTRUSH_WORKER_ROLES",
+        value_delimiter = ',',
+        value_name = "ROLES",
+        default_value = "consume,relay,reconcile"
+    )]
     pub roles: Vec<Role>,
     /// Address of the admin port: `/livez`, `/readyz`, `/metrics`
     #[arg(long, env = "SLOTRUSH_WORKER_ADMIN_LISTEN", default_value = "127.0.0.1:8082")]
@@ -33,7 +38,7 @@ pub struct Settings {
     #[arg(long, env = "SLOTRUSH_WORKER_THREADS", default_value_t = 2, value_name = "COUNT",
         value_parser = clap::value_parser!(u8).range(1..=64))]
     pub threads: u8,
-    /// Connections to `PostgreSQL` at most, 2 to 200
+    /// Connections to PostgreSQL at most, 2 to 200
     #[arg(long, env = "SLOTRUSH_WORKER_DATABASE_CONNECTIONS_MAX", default_value_t = 10,
         value_name = "COUNT", value_parser = clap::value_parser!(u32).range(2..=200))]
     pub database_connections_max: u32,

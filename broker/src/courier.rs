@@ -26,8 +26,6 @@ pub(crate) enum Doubt {
     Returned,
     #[error("{0}")]
     Broken(#[from] lapin::Error),
-    #[error("no connection")]
-    Unreached,
 }
 
 /// Publishes one message to a partition's queue and waits for its confirm.

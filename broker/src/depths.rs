@@ -42,9 +42,9 @@ async fn count(topology: &Topology, wire: &Wire) -> Result<Depths, Fault> {
     let channel = wire.channel().await?;
     let mut bookings = Vec::new();
     for partition in topology.partitions().all() {
-        bookings.push(Topology::depth(&channel, topology.bookings_queue(partition)).await?);
+        bookings.push(Topology::depth(&channel, &topology.bookings_queue(partition)).await?);
     }
-    let parking = Topology::depth(&channel, topology.parking()).await?;
+    let parking = Topology::depth(&channel, &topology.parking()).await?;
     Ok(Depths { bookings, parking })
 }
 

@@ -137,7 +137,7 @@ impl Topology {
     }
 
     /// Counts the messages ready in a queue.
-    pub(crate) async fn depth(channel: &Channel, queue: String) -> Result<u32, Fault> {
+    pub(crate) async fn depth(channel: &Channel, queue: &str) -> Result<u32, Fault> {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declare = channel.queue_declare(queue.into(), options, FieldTable::default());
         Ok(within("asking for a depth", STEP_MAX, declare).await?.message_count())

@@ -96,7 +96,8 @@ async fn read<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result
     if !is_json(request.headers()) {
         return Err(Code::UnsupportedMediaType.into());
     }
-    let bytes = to_bytes(request.into_body(), bytes_max).await.map_err(|error| read_fault(&error))?;
+    let bytes =
+        to_bytes(request.into_body(), bytes_max).await.map_err(|error| read_fault(&error))?;
     parse(&bytes)
 }
 

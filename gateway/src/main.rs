@@ -22,9 +22,10 @@ async fn act(cli: Cli) -> anyhow::Result<()> {
             println!("{}", auth::admin::create(&settings, &login).await?);
         }
         Command::Serve => {
+            settings.check()?;
             service::telemetry::init(&settings.telemetry)?;
             let shutdown = service::shutdown::on_signal();
-            let listener = server::bind(settings.listen, settings.server.backlog)?;
+            let listener = server::listen(settings.listen, settings.server.backlog)?;
             let admin = service::settings::listen("SLOTRUSH_ADMIN_LISTEN", settings.admin_listen);
             gateway::run(settings, listener, admin.await?, shutdown).await?;
         }

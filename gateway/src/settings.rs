@@ -133,6 +133,16 @@ pub struct Calls {
 }
 
 impl Settings {
+    /// Checks what can be checked without the servers, so that a wrong setting is told before a
+    /// port opens.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.stores.addresses()?;
+        self.partitions()?;
+        auth::Tokens::load(&self.auth)?;
+        auth::Sealer::load(&self.auth)?;
+        Ok(())
+    }
+
     /// Returns the number of partitions.
     pub fn partitions(&self) -> Result<PartitionCount, Invalid> {
         PartitionCount::new(self.stores.partitions)

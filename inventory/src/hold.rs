@@ -97,9 +97,7 @@ pub(crate) fn call(partition: Partition, booking: &Booking, now: UnixMs) -> Call
 pub(crate) fn parse(value: Value) -> Result<Hold, Error> {
     let mut reply = Reply::parse(value)?;
     Ok(match reply.word() {
-        "held" => {
-            Hold::Held { left: reply.next()?, ticket: reply.next()?, settled: reply.next()? }
-        }
+        "held" => Hold::Held { left: reply.next()?, ticket: reply.next()?, settled: reply.next()? },
         "replayed" => Hold::Replayed {
             id: reply.next()?,
             epoch: Epoch(reply.next()?),

@@ -12,6 +12,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisResult, Value};
 use tokio::sync::{Notify, watch};
 
+use crate::script::load_all;
+
 /// How often a standing connection is probed.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// The pause before connecting again, drawn anew each time so that programs do not march in step.
@@ -108,6 +110,7 @@ async fn connect(
 ) -> RedisResult<MultiplexedConnection> {
     let mut connection = client.get_multiplexed_async_connection_with_config(config).await?;
     probe(&mut connection).await?;
+    load_all(&mut connection).await?;
     Ok(connection)
 }
 

@@ -45,7 +45,10 @@ pub(crate) struct Links {
 impl std::fmt::Debug for Links {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let up = self.hot.iter().filter(|link| link.is_up()).count();
-        f.debug_struct("Links").field("hot", &self.hot.len()).field("up", &up).finish_non_exhaustive()
+        f.debug_struct("Links")
+            .field("hot", &self.hot.len())
+            .field("up", &up)
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,7 +63,8 @@ impl Links {
     pub(crate) fn start(settings: &Settings) -> Result<Self, Error> {
         // The driver's own text may quote the address, and with it the password.
         let malformed = || Error::Refused("malformed address".to_owned());
-        let address = settings.url.expose_secret().into_connection_info().map_err(|_| malformed())?;
+        let address =
+            settings.url.expose_secret().into_connection_info().map_err(|_| malformed())?;
         let address = address.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let client = Client::open(address.clone()).map_err(|_| malformed())?;
 
@@ -71,8 +75,8 @@ impl Links {
                 .set_pipeline_buffer_size(PIPELINE_BUFFER)
         };
         let cold_timeout_ms = settings.response_timeout_ms.max(COLD_TIMEOUT_MS_MIN);
-        let manager = Manager::new_with_config(address, config(cold_timeout_ms))
-            .map_err(|_| malformed())?;
+        let manager =
+            Manager::new_with_config(address, config(cold_timeout_ms)).map_err(|_| malformed())?;
         let cold = Pool::builder(manager)
             .max_size(COLD_CONNECTIONS_MAX)
             .wait_timeout(Some(Duration::from_millis(cold_timeout_ms)))

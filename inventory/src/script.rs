@@ -9,13 +9,12 @@ use redis::aio::ConnectionLike;
 use redis::{Cmd, ErrorKind, RedisError, Script, ServerErrorKind, ToRedisArgs, Value};
 
 macro_rules! scripts {
-    ($($name:ident = $file:literal;)+) => {$(
-        pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| {
-            Script::new(include_str!(concat!(
-                env!("CARGO_MANIFEST_DIR"), "/../scripts/lua/", $file
-            )))
-        });
-    )+};
+    ($($name:ident = $file:literal;)+) => {
+        $(pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(include_str!(concat!("../../scripts/lua/", $file)))
+        });)+
+        const CODES: &[&str] = &[$(include_str!(concat!("../../scripts/lua/", $file))),+];
+    };
 }
 
 scripts! {
@@ -28,6 +27,16 @@ scripts! {
     SETTLE = "settle.lua";
     SNAPSHOT = "snapshot.lua";
     WINDOW = "window.lua";
+}
+
+/// Loads every script, so that a rush on a server that is just back does not send each of them
+/// once per waiting call.
+pub(crate) async fn load_all(connection: &mut impl ConnectionLike) -> Result<(), RedisError> {
+    let mut pipeline = redis::pipe();
+    for code in CODES {
+        pipeline.cmd("SCRIPT").arg("LOAD").arg(code).ignore();
+    }
+    pipeline.exec_async(connection).await
 }
 
 /// One call of a script.

@@ -57,10 +57,7 @@ impl Inventory {
         current: Epoch,
         is_sealed: bool,
     ) -> Result<Prepared, Error> {
-        let call = Call::new(&PREPARE, &[keys::ledger(partition), keys::out(partition)])
-            .arg(&nonce.0)
-            .arg(current.0)
-            .arg(u8::from(is_sealed));
+        let call = prepare_call(partition, nonce, current, is_sealed);
         parse_prepared(self.links.call_cold(&call).await?)
     }
 
@@ -73,12 +70,7 @@ impl Inventory {
         term: &Term,
         nonce: &Nonce,
     ) -> Result<Step, Error> {
-        let call = Call::new(&OPEN, &[keys::ledger(partition)])
-            .arg(epoch.0)
-            .arg(&term.run_id)
-            .arg(&term.replid)
-            .arg(&nonce.0);
-        parse_step(self.links.call_cold(&call).await?)
+        parse_step(self.links.call_cold(&open_call(partition, epoch, term, nonce)).await?)
     }
 
     /// R5: raises grants of one session's slots, and fills in who already holds a live booking
@@ -126,7 +118,27 @@ impl Inventory {
     }
 }
 
-fn apply_call(
+pub(crate) fn prepare_call(
+    partition: Partition,
+    nonce: &Nonce,
+    current: Epoch,
+    is_sealed: bool,
+) -> Call {
+    Call::new(&PREPARE, &[keys::ledger(partition), keys::out(partition)])
+        .arg(&nonce.0)
+        .arg(current.0)
+        .arg(u8::from(is_sealed))
+}
+
+pub(crate) fn open_call(partition: Partition, epoch: Epoch, term: &Term, nonce: &Nonce) -> Call {
+    Call::new(&OPEN, &[keys::ledger(partition)])
+        .arg(epoch.0)
+        .arg(&term.run_id)
+        .arg(&term.replid)
+        .arg(&nonce.0)
+}
+
+pub(crate) fn apply_call(
     partition: Partition,
     epoch: Epoch,
     nonce: &Nonce,
@@ -134,11 +146,8 @@ fn apply_call(
     grants: &[Grant],
     live: &[Booking],
 ) -> Call {
-    let keys = [
-        keys::ledger(partition),
-        keys::session(partition, session),
-        keys::who(partition, session),
-    ];
+    let keys =
+        [keys::ledger(partition), keys::session(partition, session), keys::who(partition, session)];
     let is_of_session = |grant: &&Grant| grant.slot.session() == session;
     let count = grants.iter().filter(is_of_session).count();
     let mut call = Call::new(&APPLY, &keys).arg(epoch.0).arg(&nonce.0).arg(count);
@@ -151,7 +160,12 @@ fn apply_call(
     call
 }
 
-fn freeze_call(partition: Partition, epoch: Epoch, nonce: &Nonce, sessions: &[SessionId]) -> Call {
+pub(crate) fn freeze_call(
+    partition: Partition,
+    epoch: Epoch,
+    nonce: &Nonce,
+    sessions: &[SessionId],
+) -> Call {
     let mut keys = vec![keys::ledger(partition)];
     keys.extend(sessions.iter().map(|session| keys::session(partition, *session)));
     Call::new(&FREEZE, &keys).arg(epoch.0).arg(&nonce.0)
@@ -160,9 +174,7 @@ fn freeze_call(partition: Partition, epoch: Epoch, nonce: &Nonce, sessions: &[Se
 pub(crate) fn parse_prepared(value: Value) -> Result<Prepared, Error> {
     let mut reply = Reply::parse(value)?;
     match reply.word() {
-        "shell" => {
-            Ok(Prepared::Shell(Term { run_id: reply.next()?, replid: reply.next()? }))
-        }
+        "shell" => Ok(Prepared::Shell(Term { run_id: reply.next()?, replid: reply.next()? })),
         "not_needed" => Ok(Prepared::NotNeeded),
         _ => Err(unreadable("reply")),
     }

@@ -127,9 +127,7 @@ impl Answer {
     fn of_reply(reply: &Reply) -> Self {
         if (200..300).contains(&reply.status) {
             return match serde_json::from_slice::<BookingBody>(&reply.body) {
-                Ok(body) => {
-                    Self::Booking { id: body.id, status: body.status, reason: body.reason }
-                }
+                Ok(body) => Self::Booking { id: body.id, status: body.status, reason: body.reason },
                 Err(_) => Self::Strange { http: reply.status, code: "unreadable".to_owned() },
             };
         }

@@ -1,2 +1,17 @@
-//! rush
-fn main() {}
+//! `rush`: see `rush --help`.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match rush::run(rush::settings::Cli::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("rush: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

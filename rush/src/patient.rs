@@ -127,7 +127,9 @@ impl Patient {
         for (nth, slot) in self.wanted_slots().into_iter().enumerate() {
             let key = self.key(&nth.to_string());
             match self.click(&key, slot, intended, nth == 0).await {
-                Decision::Accepted(id) => return self.follow_through(id, &key, slot, intended).await,
+                Decision::Accepted(id) => {
+                    return self.follow_through(id, &key, slot, intended).await;
+                }
                 Decision::Refused(code) => {
                     let may_go_on = code == "slot_exhausted";
                     refusal = Some(code);
@@ -173,7 +175,9 @@ impl Patient {
             self.decide(key, slot, intended, false),
         );
         match (one, two) {
-            (accepted @ Decision::Accepted(_), _) | (_, accepted @ Decision::Accepted(_)) => accepted,
+            (accepted @ Decision::Accepted(_), _) | (_, accepted @ Decision::Accepted(_)) => {
+                accepted
+            }
             (Decision::GaveUp, _) | (_, Decision::GaveUp) => Decision::GaveUp,
             (refused, _) => refused,
         }

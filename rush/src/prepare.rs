@@ -72,14 +72,17 @@ pub async fn release(client: &Client, what: &Preparation) -> anyhow::Result<Plan
     let department = admin.create_department(hospital, "Cardiology").await?;
     let mut offers = Vec::new();
     let date = tomorrow();
-    for (nth, capacities) in spread(what.places, what.sessions, what.slots_per_session).iter().enumerate() {
+    for (nth, capacities) in
+        spread(what.places, what.sessions, what.slots_per_session).iter().enumerate()
+    {
         let doctor = admin.create_doctor(department, &format!("Doctor {}", nth + 1)).await?;
         let slots: Vec<_> = capacities
             .iter()
             .enumerate()
             .map(|(slot, capacity)| slot_body(date, slot, capacities.len(), *capacity))
             .collect::<anyhow::Result<_>>()?;
-        let body = json!({"doctor_id": doctor, "on_date": date, "period": "morning", "slots": slots});
+        let body =
+            json!({"doctor_id": doctor, "on_date": date, "period": "morning", "slots": slots});
         let session = admin.create_session(&body).await?;
         if session.slots.len() != capacities.len() {
             bail!("a session of {} slots came back with {}", capacities.len(), session.slots.len());
@@ -168,6 +171,9 @@ mod tests {
         let body = slot_body(date, 1, 8, 3).expect("a slot");
         assert_eq!(body["starts_at"], "2026-11-20T08:30:00+08:00");
         assert_eq!(body["ends_at"], "2026-11-20T09:00:00+08:00");
-        assert_eq!(slot_body(date, 255, 256, 1).expect("a slot")["ends_at"], "2026-11-20T12:00:00+08:00");
+        assert_eq!(
+            slot_body(date, 255, 256, 1).expect("a slot")["ends_at"],
+            "2026-11-20T12:00:00+08:00"
+        );
     }
 }

@@ -108,7 +108,8 @@ impl Display {
         self.bar.set_message(counters.line());
         if let Some(path) = &self.file {
             // Whoever watches may miss one state; a fault here must not end the rush.
-            let _missed = std::fs::write(path, counters.answered.load(Ordering::Relaxed).to_string());
+            let _missed =
+                std::fs::write(path, counters.answered.load(Ordering::Relaxed).to_string());
         }
     }
 }

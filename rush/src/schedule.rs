@@ -52,6 +52,7 @@ impl Default for Manners {
 
 /// One patient's visit, decided beforehand.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent habits, each drawn on its own")]
 pub struct Visit {
     /// When the patient arrives, relative to the opening, ms.
     pub arrives_ms: i64,

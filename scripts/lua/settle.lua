@@ -6,7 +6,9 @@
 -- ARGV[2] patient: the booking's
 -- ARGV[3] entry: what to remember of the booking, its last word 1 if live, else 0
 -- Reply: done
-if redis.call('HDEL', KEYS[3], ARGV[1]) == 1 then redis.call('HINCRBY', KEYS[1], 'settled', 1) end
+local was_out = redis.call('HDEL', KEYS[3], ARGV[1]) == 1
+-- Counting must not make a ledger where there is none.
+if was_out and redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HINCRBY', KEYS[1], 'settled', 1) end
 
 local known = redis.call('HGET', KEYS[2], ARGV[2])
 local is_live = ARGV[3]:sub(-2) == ',1'

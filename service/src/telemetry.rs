@@ -11,6 +11,8 @@ use anyhow::{Context, anyhow};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
+use crate::settings::Invalid;
+
 /// Upper bounds of `*_seconds` histograms: a hold takes about 1 ms, a rush drains in seconds.
 const SECONDS: [f64; 16] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -46,9 +48,9 @@ pub enum Format {
 
 /// Installs the logger, on standard error; once per process.
 pub fn init(settings: &Settings) -> anyhow::Result<()> {
-    // The filter's own message shows what was wrong but spans lines; the name is what helps.
-    let filter = EnvFilter::try_new(&settings.log)
-        .map_err(|_| anyhow!("SLOTRUSH_LOG: expected a filter such as info,gateway=debug"))?;
+    let filter = EnvFilter::try_new(&settings.log).map_err(|_| {
+        Invalid::new("SLOTRUSH_LOG", "expected a filter such as info,gateway=debug")
+    })?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {
         Format::Json => {

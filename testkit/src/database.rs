@@ -24,13 +24,7 @@ impl Database {
     /// Creates an empty database on this server (superuser URL).
     pub async fn create_on(server_url: &str) -> Result<Self> {
         let name = unique();
-        let statement = format!("CREATE DATABASE {name}");
-        let output = tokio::process::Command::from(psql(server_url, &statement)?)
-            .output()
-            .await
-            .context("cannot start psql")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "cannot create a database: {said}");
+        run(server_url, &format!("CREATE DATABASE {name}")).await?;
         Ok(Self { server_url: server_url.to_owned(), name })
     }
 
@@ -47,6 +41,26 @@ impl Drop for Database {
             let _ = psql.stdout(Stdio::null()).stderr(Stdio::null()).status();
         }
     }
+}
+
+/// The address of the database of this name on this server (superuser URL), created if there is none.
+pub async fn ensure_database(server_url: &str, name: &str) -> Result<String> {
+    ensure!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "bad name {name:?}");
+    let seek = format!("SELECT datname FROM pg_database WHERE datname = '{name}'");
+    if !run(server_url, &seek).await?.contains(name) {
+        run(server_url, &format!("CREATE DATABASE {name}")).await?;
+    }
+    Ok(with_database(server_url, name))
+}
+
+async fn run(server_url: &str, statement: &str) -> Result<String> {
+    let output = tokio::process::Command::from(psql(server_url, statement)?)
+        .output()
+        .await
+        .context("cannot start psql")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{statement}: {said}");
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 fn psql(server_url: &str, statement: &str) -> Result<Command> {

@@ -10,24 +10,28 @@
 //! even when the owner is killed with SIGKILL. A process is named by id *and* start time, so a
 //! recycled id is never signalled. Nothing here touches a server it did not start.
 //!
-//! Read first: `process.rs`, then `redis.rs`.
+//! Read first: `process_id.rs`, `process.rs`, then `redis.rs`.
 
 mod database;
 mod eventually;
 mod port;
 mod postgres;
 mod process;
+mod process_id;
 mod programs;
+mod proxy;
 mod rabbit;
 mod redis;
 mod shared;
 
-pub use database::Database;
+pub use database::{Database, ensure_database};
 pub use eventually::{eventually, unique};
-pub use port::free_port;
+pub use port::{free_port, is_free_port};
 pub use postgres::Postgres;
-pub use process::{Detached, Process, ProcessId, Server, Signal};
+pub use process::{Process, write_private};
+pub use process_id::{Detached, ProcessId, Server, Signal};
 pub use programs::{Programs, find_program};
+pub use proxy::Proxy;
 pub use rabbit::Rabbit;
 pub use redis::Redis;
 pub use shared::{amqp_url, postgres_url, stop_shared};

@@ -15,9 +15,14 @@ pub fn free_port() -> u16 {
     let mut random = rand::rng();
     for _ in 0..2_000 {
         let port = random.random_range(10_240..32_768);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        if is_free_port(port) {
             return port;
         }
     }
     panic!("no free port of 127.0.0.1 below 32768");
+}
+
+/// Could a server listen on this TCP port of 127.0.0.1 now?
+pub fn is_free_port(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }

@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 
 use crate::eventually::random_text;
 use crate::port::free_port;
-use crate::process::{Process, Server, Signal, write_private};
+use crate::process::{Process, write_private};
+use crate::process_id::{Server, Signal};
 use crate::programs::Programs;
 
 const READY_WITHIN: Duration = Duration::from_mins(1);
@@ -38,7 +39,12 @@ pub struct Postgres {
 impl Postgres {
     /// Starts an empty one in a scratch folder, on a free port. About a second.
     pub async fn start() -> Result<Self> {
-        let scratch = TempDir::with_prefix("slotrush-postgres-")?;
+        Self::start_scratch(&std::env::temp_dir()).await
+    }
+
+    /// The same with the scratch folder in `parent`.
+    pub async fn start_scratch(parent: &Path) -> Result<Self> {
+        let scratch = TempDir::with_prefix_in("slotrush-postgres-", parent)?;
         let folder = scratch.path().to_path_buf();
         Self::launch(&folder, free_port(), Some(scratch)).await
     }
@@ -78,12 +84,11 @@ impl Postgres {
     }
 
     /// Lets it, and its data, outlive this process.
-    pub fn detach(self) -> Server {
-        let url = self.url();
-        if let Some(scratch) = self.scratch {
+    pub fn detach(mut self) -> Server {
+        if let Some(scratch) = self.scratch.take() {
             let _ = scratch.keep();
         }
-        Server { url, processes: vec![self.process.detach()] }
+        Server { url: self.url(), processes: vec![self.process.detach()] }
     }
 
     /// Deletes the data of a stopped one that lies outside its folder; the folder is the caller's.
@@ -112,6 +117,16 @@ impl Postgres {
         let mut process = spawn(&folder, &data, port, scratch.as_ref())?;
         ready(&mut process, port).await?;
         Ok(Self { process, port, password: password.trim().to_owned(), folder, data, scratch })
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if self.scratch.is_some() {
+            // Before the folders go, which is after this.
+            self.process.end();
+            Self::delete_elsewhere(&self.folder);
+        }
     }
 }
 
@@ -211,7 +226,8 @@ fn spawn(folder: &Path, data: &Path, port: u16, scratch: Option<&TempDir>) -> Re
         command.args(["-c", setting]);
     }
     let log = folder.join("postgres.log");
-    Process::spawn("postgres", &mut command, Signal::Int, &log)?.guarded(scratch.map(TempDir::path))
+    Process::spawn("postgres", &mut command, Signal::Int, &log)?
+        .guarded(scratch.map(TempDir::path).as_slice())
 }
 
 async fn ready(process: &mut Process, port: u16) -> Result<()> {

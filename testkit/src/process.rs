@@ -8,142 +8,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
 
-const POLL: Duration = Duration::from_millis(10);
+use crate::process_id::{Detached, POLL, ProcessId, Signal};
+
 const DROP_GRACE: Duration = Duration::from_secs(5);
 const LOG_TAIL_LINES: usize = 15;
-
-/// A signal, by what it asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Signal {
-    /// Please end.
-    Term,
-    /// Please end: what PostgreSQL calls a fast shutdown.
-    Int,
-    /// End without tidying up: what PostgreSQL calls an immediate shutdown.
-    Quit,
-    /// End now; cannot be refused.
-    Kill,
-    /// Stand still.
-    Stop,
-    /// Go on after a `Stop`.
-    Cont,
-}
-
-impl Signal {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Term => "TERM",
-            Self::Int => "INT",
-            Self::Quit => "QUIT",
-            Self::Kill => "KILL",
-            Self::Stop => "STOP",
-            Self::Cont => "CONT",
-        }
-    }
-}
-
-/// One process for its whole life: its id, and when it started (in clock ticks since boot), because
-/// the kernel uses ids again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProcessId {
-    /// The kernel's id.
-    pub pid: u32,
-    /// Field `starttime` of `/proc/<pid>/stat`.
-    pub started: u64,
-}
-
-impl ProcessId {
-    /// The process that has this id now; `None` if there is none, or only an unreaped one.
-    pub fn of(pid: u32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is the program's name in parentheses and may contain anything.
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-        let state = fields.next()?;
-        let started = fields.nth(18)?.parse().ok()?;
-        (state != "Z" && state != "X").then_some(Self { pid, started })
-    }
-
-    /// Is this very process still running?
-    pub fn is_alive(self) -> bool {
-        Self::of(self.pid) == Some(self)
-    }
-
-    /// Sends a signal to it, if it is still the same process.
-    pub fn signal(self, signal: Signal) {
-        if self.is_alive() {
-            send(signal, &self.pid.to_string());
-        }
-    }
-
-    /// Asks it to end and waits; after `grace` it and its process group are killed.
-    pub async fn stop(self, signal: Signal, grace: Duration) {
-        if !self.is_alive() {
-            return;
-        }
-        self.signal(signal);
-        self.ended(grace).await;
-        // Also after its own end: helpers it started are in its group.
-        send(Signal::Kill, &format!("-{}", self.pid));
-        self.ended(DROP_GRACE).await;
-    }
-
-    async fn ended(self, within: Duration) {
-        let deadline = Instant::now() + within;
-        while self.is_alive() && Instant::now() < deadline {
-            tokio::time::sleep(POLL).await;
-        }
-    }
-}
-
-/// The shell's own `kill`: the program of that name is not in every small image, and a system call
-/// would need `unsafe`.
-fn send(signal: Signal, target: &str) {
-    let _ = Command::new("sh")
-        .args(["-c", r#"kill -s "$0" -- "$1""#, signal.name(), target])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-}
-
-/// A process that was left running: enough to find and end it later, from another process.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Detached {
-    /// What to call it in output.
-    pub name: String,
-    /// Which process.
-    pub id: ProcessId,
-    /// How to ask it to end.
-    pub stop: Signal,
-    /// Its output.
-    pub log: PathBuf,
-}
-
-/// A server that was left running.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Server {
-    /// Its address with credentials.
-    pub url: String,
-    /// Its processes, in the order in which to end them.
-    pub processes: Vec<Detached>,
-}
-
-impl Server {
-    /// Are all its processes running?
-    pub fn is_alive(&self) -> bool {
-        !self.processes.is_empty() && self.processes.iter().all(|process| process.id.is_alive())
-    }
-
-    /// Ends all its processes; each gets `grace` to do so itself.
-    pub async fn stop(&self, grace: Duration) {
-        for process in &self.processes {
-            process.id.stop(process.stop, grace).await;
-        }
-    }
-}
 
 /// A running child in a process group of its own, killed on drop unless detached.
 #[derive(Debug)]
@@ -183,19 +52,20 @@ impl Process {
         Ok(Self { name, id, stop, log, child, guard: None, is_killed: false })
     }
 
-    /// Makes it die with this process even if that is killed, together with its scratch folder.
-    pub fn guarded(mut self, scratch: Option<&Path>) -> Result<Self> {
+    /// Makes it die with this process even if that is killed, together with these folders.
+    pub fn guarded(mut self, scratch: &[&Path]) -> Result<Self> {
         // The shell reads from a pipe that only this process holds: it wakes at this one's end.
         const SCRIPT: &str = r#"
             read -r _
             kill -s "$1" -- "$2"
             [ "$1" = KILL ] || sleep 1
             kill -s KILL -- "-$2"
-            [ -z "$3" ] || rm -rf -- "$3""#;
+            shift 2
+            [ $# = 0 ] || rm -rf -- "$@""#;
         let guard = Command::new("sh")
             .args(["-c", SCRIPT, "guard", self.abrupt_end().name()])
             .arg(self.id.pid.to_string())
-            .arg(scratch.unwrap_or(Path::new("")))
+            .args(scratch)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -253,13 +123,25 @@ impl Process {
         };
         // The whole group, also when its leader has ended, and before the leader is reaped: until
         // then its id, which is the group's, is not used again.
-        send(Signal::Kill, &format!("-{}", self.id.pid));
+        self.id.kill_group();
         let _ = child.wait();
         self.is_killed = true;
     }
 
+    /// Ends it at once, in the way that leaves nothing behind, and waits.
+    pub fn end(&mut self) {
+        if self.child.is_some() && self.abrupt_end() != Signal::Kill {
+            self.id.signal(self.abrupt_end());
+            let deadline = Instant::now() + DROP_GRACE;
+            while self.id.is_alive() && Instant::now() < deadline {
+                std::thread::sleep(POLL);
+            }
+        }
+        self.kill();
+    }
+
     /// Lets it outlive this process.
-    pub fn detach(mut self) -> Detached {
+    pub fn detach(&mut self) -> Detached {
         self.end_guard();
         self.child = None;
         Detached { name: self.name.clone(), id: self.id, stop: self.stop, log: self.log.clone() }
@@ -280,14 +162,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.child.is_some() && self.abrupt_end() != Signal::Kill {
-            self.id.signal(self.abrupt_end());
-            let deadline = Instant::now() + DROP_GRACE;
-            while self.id.is_alive() && Instant::now() < deadline {
-                std::thread::sleep(POLL);
-            }
-        }
-        self.kill();
+        self.end();
     }
 }
 
@@ -301,7 +176,7 @@ fn log_tail(log: &Path) -> String {
 }
 
 /// Writes a file only its owner may read: it holds a password.
-pub(crate) fn write_private(file: &Path, text: &str) -> Result<()> {
+pub fn write_private(file: &Path, text: &str) -> Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut open = OpenOptions::new();
@@ -356,7 +231,7 @@ mod tests {
         let scratch = folder.path().join("scratch");
         fs::create_dir(&scratch).expect("scratch");
         let mut process = sleeper(&folder.path().join("log"));
-        process = process.guarded(Some(&scratch)).expect("guard");
+        process = process.guarded(&[&scratch]).expect("guard");
         // What the guard sees when its owner is killed: the pipe's end.
         drop(process.guard.as_mut().and_then(|guard| guard.stdin.take()));
         let gone = || async { (!process.id().is_alive() && !scratch.exists()).then_some(()) };

@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 
 use crate::eventually::random_text;
 use crate::port::free_port;
-use crate::process::{Process, Server, Signal, write_private};
+use crate::process::{Process, write_private};
+use crate::process_id::{Server, Signal};
 use crate::programs::{Programs, find_program};
 
 const READY_WITHIN: Duration = Duration::from_mins(2);
@@ -37,7 +38,12 @@ pub struct Rabbit {
 impl Rabbit {
     /// Starts an empty one in a scratch folder, on free ports.
     pub async fn start() -> Result<Self> {
-        let scratch = TempDir::with_prefix("slotrush-rabbit-")?;
+        Self::start_scratch(&std::env::temp_dir()).await
+    }
+
+    /// The same with the scratch folder in `parent`.
+    pub async fn start_scratch(parent: &Path) -> Result<Self> {
+        let scratch = TempDir::with_prefix_in("slotrush-rabbit-", parent)?;
         let folder = scratch.path().to_path_buf();
         Self::launch(&folder, free_port(), Some(scratch)).await
     }
@@ -88,7 +94,7 @@ impl Rabbit {
     }
 
     /// Lets it, and its data, outlive this process.
-    pub fn detach(self) -> Server {
+    pub fn detach(mut self) -> Server {
         let url = self.url();
         if let Some(scratch) = self.scratch {
             let _ = scratch.keep();
@@ -144,7 +150,7 @@ fn spawn_mapper(folder: &Path, port: u16, scratch: Option<&TempDir>) -> Result<P
     let mut command = Command::new(epmd);
     command.args(["-port", &port.to_string(), "-address", "127.0.0.1"]).current_dir(folder);
     Process::spawn("epmd", &mut command, Signal::Term, &folder.join("epmd.log"))?
-        .guarded(scratch.map(TempDir::path))
+        .guarded(scratch.map(TempDir::path).as_slice())
 }
 
 fn spawn_node(folder: &Path, mapper_port: u16, scratch: Option<&TempDir>) -> Result<Process> {
@@ -158,7 +164,7 @@ fn spawn_node(folder: &Path, mapper_port: u16, scratch: Option<&TempDir>) -> Res
         .env("RABBITMQ_SERVER_START_ARGS", "-noinput")
         .current_dir(folder);
     Process::spawn("rabbitmq-server", &mut command, Signal::Term, &folder.join("rabbit.log"))?
-        .guarded(scratch.map(TempDir::path))
+        .guarded(scratch.map(TempDir::path).as_slice())
 }
 
 /// Everything the server's scripts would otherwise take from the system's own node.

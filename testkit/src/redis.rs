@@ -11,7 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::port::free_port;
-use crate::process::{Process, Server, Signal};
+use crate::process::Process;
+use crate::process_id::{Server, Signal};
 use crate::programs::Programs;
 
 const START_TRIES: usize = 5;
@@ -90,7 +91,7 @@ impl Redis {
     }
 
     /// Lets it, and its data, outlive this process.
-    pub fn detach(self) -> Server {
+    pub fn detach(mut self) -> Server {
         let url = self.url();
         if let Some(scratch) = self.scratch {
             let _ = scratch.keep();
@@ -130,7 +131,7 @@ fn spawn(folder: &Path, scratch: Option<&TempDir>) -> Result<Process> {
     let mut command = Command::new(Programs::redis_server()?);
     command.arg(folder.join("redis.conf")).current_dir(folder);
     Process::spawn("redis-server", &mut command, Signal::Term, &folder.join("redis.log"))?
-        .guarded(scratch.map(TempDir::path))
+        .guarded(scratch.map(TempDir::path).as_slice())
 }
 
 async fn ready(process: &mut Process, port: u16) -> Result<()> {
@@ -153,7 +154,7 @@ async fn answers(port: u16, pid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::ProcessId;
+    use crate::process_id::ProcessId;
 
     #[tokio::test]
     async fn redis_comes_back_on_its_port_after_a_kill() {

@@ -10,7 +10,8 @@ use tokio::sync::OnceCell;
 
 use crate::port::free_port;
 use crate::postgres::Postgres;
-use crate::process::{Server, write_private};
+use crate::process::write_private;
+use crate::process_id::Server;
 use crate::rabbit::Rabbit;
 
 const STOP_WITHIN: Duration = Duration::from_secs(20);

@@ -1,2 +1,33 @@
-//! xtask
-fn main() {}
+//! `cargo xtask`: the project's automation.
+//!
+//! Owns: starting and ending the whole system, checking the source. It is the first thing a new user
+//! waits for, so it stays light to compile.
+//!
+//! Read first: `cli.rs`, then `stack/mod.rs`.
+
+mod cli;
+mod command;
+mod demo;
+mod install;
+mod interrupt;
+mod jmeter;
+mod lock;
+mod stack;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match cli::Cli::parse().run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

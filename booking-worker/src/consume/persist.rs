@@ -108,7 +108,8 @@ impl Persister {
             }
             Err(error) => {
                 tracing::warn!(%error, cause = ?error, %partition, bookings = batch.len(), "a batch is not persisted");
-                let next = |_| if is_transient(&error) { Next::Done(Answer::Later) } else { Next::Alone };
+                let next =
+                    |_| if is_transient(&error) { Next::Done(Answer::Later) } else { Next::Alone };
                 batch.iter().map(next).collect()
             }
         }
@@ -169,7 +170,13 @@ impl Persister {
         self.park(partition, reason, "", &[Parked::Booking(booking.clone())]).await
     }
 
-    async fn park(&self, partition: Partition, reason: &str, detail: &str, what: &[Parked]) -> Answer {
+    async fn park(
+        &self,
+        partition: Partition,
+        reason: &str,
+        detail: &str,
+        what: &[Parked],
+    ) -> Answer {
         match self.ledger.park(partition, reason, detail, what).await {
             Ok(()) => {
                 let count = u64::try_from(what.len()).unwrap_or(u64::MAX);

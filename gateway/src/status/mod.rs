@@ -45,11 +45,8 @@ pub async fn find(app: &App, id: BookingId, account: AccountId) -> Known {
     if id.partition().get() >= app.partitions.get() {
         return Known::NotFound;
     }
-    let row = if app.epochs.is_ledger_up() {
-        app.rows.find(id, ROW_WAIT).await
-    } else {
-        Err(rows::Down)
-    };
+    let row =
+        if app.epochs.is_ledger_up() { app.rows.find(id, ROW_WAIT).await } else { Err(rows::Down) };
     if let Ok(Some(row)) = row {
         return own_row(row, account);
     }

@@ -1,1 +1,10 @@
-//! Tests on real servers.
+//! Tests on real servers, one Redis per test.
+
+mod connections;
+mod conservation;
+mod holds;
+mod replies;
+mod settling;
+mod steps;
+mod terms;
+mod world;

@@ -53,8 +53,10 @@ pub(super) fn leaks(case: &Case) -> (u64, Vec<String>) {
     let left: u64 = case.evidence.redis.iter().map(|count| u64::from(count.left)).sum();
     let mut found: Vec<String> = case
         .evidence
+        .stillness
         .unclosed
         .iter()
+        .flatten()
         .map(|(partition, epoch)| format!("epoch {epoch} of partition {partition} is not closed"))
         .collect();
     let accounted = places.booked + left + places.free;
@@ -98,7 +100,9 @@ pub(super) fn unsold(case: &Case) -> Vec<String> {
             let left = left_over(offer.slot, offer.capacity);
             let slot = offer.slot;
             (left > 0).then(|| {
-                format!("slot {slot}: {left} places left, {refused} told \"exhausted\" and placeless")
+                format!(
+                    "slot {slot}: {left} places left, {refused} told \"exhausted\" and placeless"
+                )
             })
         })
         .collect()

@@ -34,8 +34,8 @@ pub struct Stillness {
     pub parking: u64,
     /// Entries in the outboxes; `None` if Redis could not be asked.
     pub outbox: Option<u64>,
-    /// Epochs that are sealed and not closed.
-    pub unclosed: Vec<(Partition, Epoch)>,
+    /// Epochs that are sealed and not closed; `None` if PostgreSQL could not be asked.
+    pub unclosed: Option<Vec<(Partition, Epoch)>>,
 }
 
 impl Stillness {
@@ -52,8 +52,10 @@ impl Stillness {
             Some(count) => found.push(format!("{count} entries in the outboxes")),
             None => found.push("Redis could not be asked".to_owned()),
         }
-        if !self.unclosed.is_empty() {
-            found.push(format!("{} old epochs are not closed", self.unclosed.len()));
+        match self.unclosed.as_deref() {
+            Some([]) => {}
+            Some(epochs) => found.push(format!("{} old epochs are not closed", epochs.len())),
+            None => found.push("PostgreSQL could not be asked".to_owned()),
         }
         found
     }
@@ -85,8 +87,6 @@ pub struct Evidence {
     pub places: Places,
     /// Redis's counters of the release's slots.
     pub redis: Vec<SlotCount>,
-    /// Epochs that are sealed and not closed.
-    pub unclosed: Vec<(Partition, Epoch)>,
     /// Parked rows.
     pub parked: usize,
 }
@@ -154,7 +154,7 @@ impl Probe {
     async fn look(&self) -> Stillness {
         // The outboxes last: what is in neither queue nor outbox afterwards has its row.
         let depths = broker::depths(&self.broker).await.ok();
-        let unclosed = self.unclosed().await.unwrap_or_default();
+        let unclosed = self.unclosed().await.ok();
         let mut outbox = Some(0);
         for partition in self.partitions.all() {
             let inspection = self.inventory.inspect(partition).await.ok();
@@ -197,7 +197,6 @@ impl Probe {
             rows: self.rows(plan, history).await.context("reading the bookings")?,
             places,
             redis: self.counts(plan).await.context("reading Redis")?,
-            unclosed: self.unclosed().await.context("reading the epochs")?,
             parked: self.ledger.parked(None, 1_000).await.context("reading the parked")?.len(),
             stillness,
         })

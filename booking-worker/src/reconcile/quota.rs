@@ -1,0 +1,64 @@
+//! Quota into Redis: steps R4 and R5.
+
+use std::collections::BTreeMap;
+
+use booking::{Booking, SessionId};
+use inventory::Step;
+use ledger::epoch::Grant;
+
+use super::Error;
+use super::partition::{Current, PartitionReconciler};
+
+/// Sessions whose live bookings are read in one statement.
+const SESSIONS_PER_READ: usize = 100;
+
+impl PartitionReconciler {
+    /// R4 and R5: grants what is free and tells Redis; all grants if this ledger is new here.
+    pub async fn top_up(&mut self, current: &Current) -> Result<(), Error> {
+        let ledger = &self.servers.ledger;
+        let changed = ledger.top_up(self.partition, current.epoch).await?;
+        let is_known = self.applied.as_ref() == Some(&current.nonce);
+        let grants =
+            if is_known { changed } else { ledger.grants(self.partition, current.epoch).await? };
+        // Whatever stops this half-way makes the next round apply everything.
+        self.applied = None;
+        if self.apply(current, &grants).await? {
+            self.applied = Some(current.nonce.clone());
+        }
+        Ok(())
+    }
+
+    /// R5: applies grants session by session; false if Redis refused one.
+    pub async fn apply(&self, current: &Current, grants: &[Grant]) -> Result<bool, Error> {
+        let sessions: Vec<(SessionId, Vec<inventory::Grant>)> =
+            by_session(grants).into_iter().collect();
+        for some in sessions.chunks(SESSIONS_PER_READ) {
+            let ids: Vec<SessionId> = some.iter().map(|(session, _)| *session).collect();
+            let mut live = BTreeMap::<SessionId, Vec<Booking>>::new();
+            for booking in self.servers.ledger.live_of_sessions(&ids).await? {
+                live.entry(booking.slot.session()).or_default().push(booking);
+            }
+            for (session, grants) in some {
+                let known = live.remove(session).unwrap_or_default();
+                let applied = self
+                    .servers
+                    .inventory
+                    .apply(self.partition, current.epoch, &current.nonce, *session, grants, &known)
+                    .await?;
+                if applied == Step::Refused {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn by_session(grants: &[Grant]) -> BTreeMap<SessionId, Vec<inventory::Grant>> {
+    let mut sessions = BTreeMap::<SessionId, Vec<inventory::Grant>>::new();
+    for Grant { slot, granted, release } in grants.iter().copied() {
+        let grant = inventory::Grant { slot, granted, release };
+        sessions.entry(slot.session()).or_default().push(grant);
+    }
+    sessions
+}

@@ -1,0 +1,8 @@
+//! The worker on real servers. One program, so that it is linked once.
+
+mod consume;
+mod process;
+mod reconcile;
+mod recovery;
+mod relay;
+mod world;

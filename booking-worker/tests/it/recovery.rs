@@ -1,0 +1,103 @@
+//! Quota after Redis was lost.
+
+use anyhow::Result;
+use booking::State;
+use booking_worker::relay::Relay;
+use inventory::Hold;
+use ledger::epoch::EpochState;
+use testkit::eventually;
+
+use crate::world::{ONE, SOON, World};
+
+#[tokio::test]
+async fn after_a_flushed_redis_all_quota_is_back_when_the_old_epoch_closed() -> Result<()> {
+    let world = World::start(&[6]).await?;
+    let mut reconciler = world.reconciler();
+    reconciler.tick(&world.round().await?).await?;
+    world.consume();
+    world.book(0, world.slots[0]).await?;
+    // One is in the queue and one is lost with Redis.
+    let queued = world.win(1, world.slots[0]).await?;
+    world.win(2, world.slots[0]).await?;
+    let old = world.open_epoch().await?.epoch;
+    world.redis_command("FLUSHALL").await?;
+    world.publish(vec![queued.clone()]).await?;
+
+    reconciler.tick(&world.round().await?).await?;
+    assert_eq!(world.open_epoch().await?.epoch, old.next());
+    world.settle_epochs(&mut reconciler).await?;
+    reconciler.tick(&world.round().await?).await?;
+    assert_eq!(world.eventually_row(queued.id).await?.state, State::Booked);
+    assert_eq!((world.counts().await?.booked, world.left().await?), (2, 4));
+    world.assert_conserved().await?;
+    for patient in 2..6 {
+        world.book(patient, world.slots[0]).await?;
+    }
+    assert!(matches!(world.hold(6, world.slots[0]).await?.1, Hold::SoldOut));
+    world.assert_conserved().await
+}
+
+#[tokio::test]
+async fn a_restarted_redis_keeps_its_outbox_and_gets_a_new_epoch() -> Result<()> {
+    let mut world = World::start(&[4]).await?;
+    let mut reconciler = world.reconciler();
+    reconciler.tick(&world.round().await?).await?;
+    world.consume();
+    let held = world.win(0, world.slots[0]).await?;
+    let old = world.open_epoch().await?.epoch;
+    // The append-only file is written every second; the entry must have reached it.
+    world.redis_command("BGREWRITEAOF").await?;
+    eventually("the file is rewritten", SOON, || async {
+        let info = world.redis_command("EVAL \"return string.match(redis.call('info','persistence'),'aof_rewrite_in_progress:(%d)')..string.match(redis.call('info','persistence'),'aof_rewrite_scheduled:(%d)')\" 0").await.ok()?;
+        (info == "$2").then_some(())
+    })
+    .await?;
+    world.redis.restart().await?;
+    let inventory = world.servers.inventory.clone();
+    eventually("Redis", SOON, || async { inventory.ping().await.ok() }).await?;
+
+    world
+        .tick_until(&mut reconciler, "a new epoch", async || {
+            Ok((world.open_epoch().await?.epoch == old.next()).then_some(()))
+        })
+        .await?;
+    // While the outbox holds a booking of the old epoch, that is not closed.
+    for _ in 0..5 {
+        reconciler.tick(&world.round().await?).await?;
+        assert_eq!(world.epochs(EpochState::Sealed).await?.len(), 1);
+    }
+    Relay::new(&world.servers, ONE, 0).step().await?;
+    assert_eq!(world.eventually_row(held.id).await?.state, State::Booked);
+    world.eventually_empty_outbox().await?;
+    world.settle_epochs(&mut reconciler).await?;
+    reconciler.tick(&world.round().await?).await?;
+    assert_eq!((world.counts().await?.booked, world.left().await?), (1, 3));
+    world.assert_conserved().await
+}
+
+#[tokio::test]
+async fn a_parked_booking_keeps_its_epoch_open_to_a_replay() -> Result<()> {
+    let world = World::start(&[2]).await?;
+    let mut reconciler = world.reconciler();
+    reconciler.tick(&world.round().await?).await?;
+    world.consume();
+    let held = world.win(0, world.slots[0]).await?;
+    let parked = ledger::parked::Parked::Booking(held.clone());
+    world.servers.ledger.park(ONE, "by_hand", "", &[parked]).await?;
+    world.redis_command("FLUSHALL").await?;
+    reconciler.tick(&world.round().await?).await?;
+    world
+        .tick_until(&mut reconciler, "the old epoch is drained", async || {
+            let sealed = world.epochs(EpochState::Sealed).await?;
+            Ok(sealed.first().is_some_and(|row| row.drained).then_some(()))
+        })
+        .await?;
+    reconciler.tick(&world.round().await?).await?;
+    assert_eq!(world.epochs(EpochState::Sealed).await?.len(), 1, "its place is not given away");
+    let row = world.servers.ledger.parked(None, 1).await?.remove(0);
+    world.servers.ledger.replay_parked(row.id).await?;
+    assert_eq!(world.eventually_row(held.id).await?.state, State::Booked);
+    world.settle_epochs(&mut reconciler).await?;
+    reconciler.tick(&world.round().await?).await?;
+    world.assert_conserved().await
+}

@@ -1,0 +1,7 @@
+//! The broker on a real RabbitMQ.
+
+mod barriers;
+mod consuming;
+mod outages;
+mod publishing;
+mod support;

@@ -1,0 +1,218 @@
+//! A TCP proxy between a program and a server, to cut or stall the network between them.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// What the network does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Network {
+    /// Everything passes.
+    Whole,
+    /// Nothing passes, connections stay open.
+    Stalled,
+    /// Requests pass, answers are held back.
+    Muted,
+    /// No connection.
+    Cut,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    network: Network,
+    /// How often it was cut: a connection from before a cut is dead, even if it missed the moment.
+    cuts: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Request,
+    Answer,
+}
+
+/// A TCP proxy on a free port of 127.0.0.1. Ends on drop, with all its connections.
+#[derive(Debug)]
+pub struct Proxy {
+    url: String,
+    port: u16,
+    state: watch::Sender<State>,
+    accepting: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Starts one in front of a server's URL (`redis://127.0.0.1:6379`, `amqp://…`) or `host:port`.
+    pub async fn start(target: &str) -> Result<Self> {
+        let (from, to) = address_range(target);
+        let address = target[from..to].to_owned();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let port = listener.local_addr()?.port();
+        let url = format!("{}127.0.0.1:{port}{}", &target[..from], &target[to..]);
+        let found = tokio::net::lookup_host(&address).await;
+        drop(found.with_context(|| format!("{address} is no host:port"))?);
+        let (state, seen) = watch::channel(State { network: Network::Whole, cuts: 0 });
+        let accepting = tokio::spawn(accept(listener, address, seen));
+        Ok(Self { url, port, state, accepting })
+    }
+
+    /// The target's URL with the proxy's address in it.
+    pub fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Closes all connections and every new one at once, until healed.
+    pub fn cut(&self) {
+        self.state.send_modify(|state| {
+            state.network = Network::Cut;
+            state.cuts += 1;
+        });
+    }
+
+    /// Holds everything back in both directions; connections stay open, new ones too.
+    pub fn stall(&self) {
+        self.state.send_modify(|state| state.network = Network::Stalled);
+    }
+
+    /// Lets requests through and holds answers back: the work is done and nobody hears of it. After
+    /// a [`Self::cut`] those answers are lost.
+    pub fn mute(&self) {
+        self.state.send_modify(|state| state.network = Network::Muted);
+    }
+
+    /// Lets everything through again, also what was held back.
+    pub fn heal(&self) {
+        self.state.send_modify(|state| state.network = Network::Whole);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.cut();
+        self.accepting.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, address: String, state: watch::Receiver<State>) {
+    while let Ok((client, _)) = listener.accept().await {
+        if state.borrow().network != Network::Cut {
+            tokio::spawn(carry(client, address.clone(), state.clone()));
+        }
+    }
+}
+
+async fn carry(client: TcpStream, address: String, mut state: watch::Receiver<State>) {
+    let cuts = state.borrow().cuts;
+    let (requests, answers) = (state.clone(), state.clone());
+    let both = async {
+        let server = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(address)).await??;
+        client.set_nodelay(true)?;
+        server.set_nodelay(true)?;
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
+        tokio::try_join!(
+            pump(from_client, to_server, Direction::Request, requests),
+            pump(from_server, to_client, Direction::Answer, answers),
+        )
+    };
+    tokio::select! {
+        _ = both => {}
+        // Also when the proxy is gone.
+        _ = state.wait_for(|state| state.cuts != cuts) => {}
+    }
+}
+
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    direction: Direction,
+    mut state: watch::Receiver<State>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        let passes = |state: &State| match state.network {
+            Network::Whole => true,
+            Network::Muted => direction == Direction::Request,
+            Network::Stalled | Network::Cut => false,
+        };
+        state.wait_for(passes).await.map_err(io::Error::other)?;
+        if length == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&buffer[..length]).await?;
+    }
+}
+
+/// Where in a URL its `host:port` is.
+fn address_range(url: &str) -> (usize, usize) {
+    if url.parse::<SocketAddr>().is_ok() {
+        return (0, url.len());
+    }
+    let authority = url.find("://").map_or(0, |at| at + 3);
+    let end = url[authority..].find(['/', '?']).map_or(url.len(), |at| authority + at);
+    let host = url[authority..end].rfind('@').map_or(authority, |at| authority + at + 1);
+    (host, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Redis, eventually};
+
+    async fn ask(stream: &mut TcpStream) -> Option<usize> {
+        stream.write_all(b"PING\r\n").await.ok()?;
+        let mut answer = [0; 7];
+        let within = Duration::from_millis(300);
+        let read = tokio::time::timeout(within, stream.read_exact(&mut answer)).await;
+        read.ok()?.ok()
+    }
+
+    #[test]
+    fn only_the_address_of_a_url_is_replaced() {
+        let host = |url: &'static str| {
+            let (from, to) = address_range(url);
+            &url[from..to]
+        };
+        assert_eq!(host("postgres://u:p@h:5432/db?x=1"), "h:5432");
+        assert_eq!(host("amqp://u:p@127.0.0.1:5672/%2f"), "127.0.0.1:5672");
+        assert_eq!(host("redis://127.0.0.1:6379"), "127.0.0.1:6379");
+        assert_eq!(host("127.0.0.1:6379"), "127.0.0.1:6379");
+    }
+
+    #[tokio::test]
+    async fn a_stalled_network_delivers_late_and_a_cut_one_never() {
+        let redis = Redis::start().await.expect("starts");
+        let proxy = Proxy::start(&redis.url()).await.expect("starts");
+        assert_eq!(proxy.url(), format!("redis://127.0.0.1:{}", proxy.port()));
+        let connect = async || TcpStream::connect(("127.0.0.1", proxy.port())).await;
+        let mut stream = connect().await.expect("connects");
+        assert_eq!(ask(&mut stream).await, Some(7));
+
+        for hold_back in [Proxy::stall, Proxy::mute] {
+            hold_back(&proxy);
+            assert_eq!(ask(&mut stream).await, None);
+            proxy.heal();
+            let mut late = [0; 7];
+            stream.read_exact(&mut late).await.expect("the held answer");
+            assert_eq!(&late, b"+PONG\r\n");
+        }
+
+        proxy.cut();
+        assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        proxy.heal();
+        let again = async || ask(&mut connect().await.ok()?).await;
+        eventually("a new connection", Duration::from_secs(5), again).await.expect("healed");
+    }
+}

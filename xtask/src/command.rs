@@ -1,0 +1,97 @@
+//! Running other programs to their end.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use testkit::{ProcessId, Signal};
+
+const POLL: Duration = Duration::from_millis(20);
+const END_GRACE: Duration = Duration::from_secs(8);
+
+/// A program in a process group of its own. Dropped early, the whole group is asked to end, then killed.
+struct Running {
+    child: Child,
+    id: Option<ProcessId>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.filter(|id| id.is_alive()) {
+            id.signal_group(Signal::Int);
+            let deadline = Instant::now() + END_GRACE;
+            while id.is_alive() && Instant::now() < deadline {
+                std::thread::sleep(POLL);
+            }
+            id.kill_group();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs it with its output on ours and no input. If the future is dropped, it ends.
+pub(crate) async fn run(command: &mut Command) -> Result<ExitStatus> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let child = command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot start {name}"))?;
+    let id = ProcessId::of(child.id());
+    let mut running = Running { child, id };
+    loop {
+        if let Some(status) = running.child.try_wait()? {
+            return Ok(status);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Runs it and makes a failure an error that says what was run.
+pub(crate) async fn succeed(command: &mut Command) -> Result<()> {
+    let status = run(command).await?;
+    if !status.success() {
+        bail!("`{}` ended with {status}", describe(command));
+    }
+    Ok(())
+}
+
+/// The command as one would type it.
+pub(crate) fn describe(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+/// The cargo that runs us.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(crate::workspace::root());
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failure_says_what_was_run() {
+        let error = succeed(Command::new("sh").args(["-c", "exit 3"])).await;
+        let error = error.expect_err("it fails").to_string();
+        assert!(error.contains("sh -c exit 3") && error.contains('3'), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_program_ends() {
+        let marker = format!("6{}", std::process::id());
+        let mut command = Command::new("sleep");
+        command.arg(&marker);
+        let within = Duration::from_millis(100);
+        assert!(tokio::time::timeout(within, run(&mut command)).await.is_err());
+        let is_running = std::fs::read_dir("/proc").expect("/proc").flatten().any(|entry| {
+            std::fs::read(entry.path().join("cmdline"))
+                .is_ok_and(|line| line == format!("sleep\0{marker}\0").as_bytes())
+        });
+        assert!(!is_running);
+    }
+}
