@@ -24,8 +24,6 @@ pub(crate) enum Fault {
     Mismatch { name: String, cause: lapin::Error },
     #[error("the consumer was cancelled by the server")]
     Cancelled,
-    #[error("the queue knows no consumer: it was declared anew")]
-    Forgotten,
     #[error("the channel or connection broke")]
     Broken,
     #[error("the handler gave {given} verdicts for {asked} messages")]

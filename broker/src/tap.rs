@@ -16,7 +16,6 @@ use tokio::time::{Instant, timeout_at};
 use crate::delivered::{Content, Delivered, Pending};
 use crate::fault::{Fault, within};
 use crate::link::WATCH_EVERY;
-use crate::topology::Topology;
 use crate::wire::{STEP_MAX, Wire};
 
 /// What a consumer reads, and how much of it at once.
@@ -46,22 +45,15 @@ pub(crate) struct Tap {
     held: Option<(Partition, Pending)>,
     /// Names this life, so that it knows its own echoes.
     life: String,
-    /// Asks after the queue without touching the consuming channel.
-    probe: Channel,
-    idle: Idle,
+    idle_ticks: u32,
 }
 
-/// How long nothing came, and how often the queue then knew no consumer.
-#[derive(Default)]
-struct Idle {
-    ticks: u32,
-    forgotten: u32,
-}
-
-/// Idle ticks between two looks at the queue: a second.
-const LOOK_EVERY: u32 = 5;
-/// Looks in a row that must find no consumer: one may fall into a change of leader.
-const FORGOTTEN_MAX: u32 = 2;
+/// Idle ticks after which a new channel takes over: 10 s.
+///
+/// A queue deleted and declared again within milliseconds tells its consumer nothing: RabbitMQ
+/// (3.10.8) moves it over by itself, where it swallows every message whose number it has seen, with
+/// channel and connection in perfect health. A channel of a new life gets those messages.
+const RENEW_AFTER: u32 = 50;
 
 impl Tap {
     pub(crate) async fn open(
@@ -69,28 +61,9 @@ impl Tap {
         intake: Intake,
         partition_of: Box<dyn Fn(&str) -> Partition + Send + Sync>,
     ) -> Result<Self, Fault> {
-        let (channel, probe) = (wire.channel().await?, wire.channel().await?);
-        let prefetch = channel.basic_qos(intake.prefetch.max(1), BasicQosOptions::default());
-        within("limiting the prefetch", STEP_MAX, prefetch).await?;
-        let consume = channel.basic_consume(
-            intake.queue.as_str().into(),
-            "".into(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        );
-        let deliveries = within("consuming", STEP_MAX, consume).await?;
-        let life = format!("{:032x}", rand::random::<u128>());
-        Ok(Self {
-            wire,
-            channel,
-            deliveries,
-            intake,
-            partition_of,
-            held: None,
-            life,
-            probe,
-            idle: Idle::default(),
-        })
+        let (channel, deliveries) = subscribe(&wire, &intake).await?;
+        let (held, life, idle_ticks) = (None, new_life(), 0);
+        Ok(Self { wire, channel, deliveries, intake, partition_of, held, life, idle_ticks })
     }
 
     pub(crate) fn life(&self) -> &str {
@@ -101,7 +74,7 @@ impl Tap {
     pub(crate) async fn turn(&mut self) -> Result<Turn, Fault> {
         let (partition, first) = match self.held.take() {
             Some(held) => held,
-            None => self.next().await?,
+            None => self.first().await?,
         };
         let (mut items, mut ackers) = match first {
             Pending { content: Content::Barrier(barrier), acker } => {
@@ -132,35 +105,49 @@ impl Tap {
         Ok(Turn::Batch { items, ackers, partition })
     }
 
-    async fn next(&mut self) -> Result<(Partition, Pending), Fault> {
+    /// Waits for the first delivery of a turn. Nothing is unacknowledged meanwhile.
+    async fn first(&mut self) -> Result<(Partition, Pending), Fault> {
         loop {
-            // After a channel error the stream may stay silent for ever, so the state is watched.
-            match tokio::time::timeout(WATCH_EVERY, self.deliveries.next()).await {
-                Ok(Some(Ok(delivery))) => {
-                    self.idle = Idle::default();
-                    let partition = (self.partition_of)(delivery.routing_key.as_str());
-                    return Ok((partition, Pending::read(delivery, partition)));
-                }
-                Ok(Some(Err(error))) => return Err(error.into()),
-                Ok(None) => return Err(Fault::Cancelled),
-                Err(_) if self.is_alive() => self.look().await?,
-                Err(_) => return Err(Fault::Broken),
+            if let Some(delivered) = self.tick().await? {
+                self.idle_ticks = 0;
+                return Ok(delivered);
+            }
+            self.idle_ticks += 1;
+            if self.idle_ticks >= RENEW_AFTER {
+                self.renew().await?;
             }
         }
     }
 
-    /// Looks, once a second while nothing comes, whether the queue still knows a consumer.
-    ///
-    /// A queue deleted and declared again within milliseconds tells its old consumers nothing
-    /// (seen on RabbitMQ 3.10.8): channel and connection stay healthy, and silent.
-    async fn look(&mut self) -> Result<(), Fault> {
-        self.idle.ticks += 1;
-        if !self.idle.ticks.is_multiple_of(LOOK_EVERY) {
-            return Ok(());
+    async fn next(&mut self) -> Result<(Partition, Pending), Fault> {
+        loop {
+            if let Some(delivered) = self.tick().await? {
+                return Ok(delivered);
+            }
         }
-        let consumers = Topology::consumers(&self.probe, &self.intake.queue).await?;
-        self.idle.forgotten = if consumers == 0 { self.idle.forgotten + 1 } else { 0 };
-        if self.idle.forgotten < FORGOTTEN_MAX { Ok(()) } else { Err(Fault::Forgotten) }
+    }
+
+    /// Waits a little for a delivery. After a channel error the stream may stay silent for ever, so
+    /// the state is looked at in between.
+    async fn tick(&mut self) -> Result<Option<(Partition, Pending)>, Fault> {
+        match tokio::time::timeout(WATCH_EVERY, self.deliveries.next()).await {
+            Ok(Some(Ok(delivery))) => {
+                let partition = (self.partition_of)(delivery.routing_key.as_str());
+                Ok(Some((partition, Pending::read(delivery, partition))))
+            }
+            Ok(Some(Err(error))) => Err(error.into()),
+            Ok(None) => Err(Fault::Cancelled),
+            Err(_) if self.is_alive() => Ok(None),
+            Err(_) => Err(Fault::Broken),
+        }
+    }
+
+    /// Hands over to a new life of its own.
+    async fn renew(&mut self) -> Result<(), Fault> {
+        within("closing", STEP_MAX, self.channel.close(200, "OK".into())).await?;
+        (self.channel, self.deliveries) = subscribe(&self.wire, &self.intake).await?;
+        (self.life, self.idle_ticks) = (new_life(), 0);
+        Ok(())
     }
 
     /// Acknowledges one message, and with `all_before` everything delivered before it.
@@ -186,4 +173,23 @@ impl Tap {
         let _ = within("closing", STEP_MAX, self.channel.close(200, "OK".into())).await;
         self.wire.close().await;
     }
+}
+
+/// Opens a channel and consumes on it.
+async fn subscribe(wire: &Wire, intake: &Intake) -> Result<(Channel, Consumer), Fault> {
+    let channel = wire.channel().await?;
+    let prefetch = channel.basic_qos(intake.prefetch.max(1), BasicQosOptions::default());
+    within("limiting the prefetch", STEP_MAX, prefetch).await?;
+    let consume = channel.basic_consume(
+        intake.queue.as_str().into(),
+        "".into(),
+        BasicConsumeOptions::default(),
+        FieldTable::default(),
+    );
+    let deliveries = within("consuming", STEP_MAX, consume).await?;
+    Ok((channel, deliveries))
+}
+
+fn new_life() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }

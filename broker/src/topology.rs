@@ -19,7 +19,7 @@ use lapin::options::{
     QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, ExchangeKind, Queue};
+use lapin::{Channel, ExchangeKind};
 
 use crate::fault::{Fault, is_mismatch, within};
 use crate::greeting::Version;
@@ -138,19 +138,10 @@ impl Topology {
 
     /// Counts the messages ready in a queue.
     pub(crate) async fn depth(channel: &Channel, queue: &str) -> Result<u32, Fault> {
-        Ok(ask(channel, queue).await?.message_count())
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let declare = channel.queue_declare(queue.into(), options, FieldTable::default());
+        Ok(within("asking for a depth", STEP_MAX, declare).await?.message_count())
     }
-
-    /// Counts the consumers a queue delivers to (at most one where one is active at a time).
-    pub(crate) async fn consumers(channel: &Channel, queue: &str) -> Result<u32, Fault> {
-        Ok(ask(channel, queue).await?.consumer_count())
-    }
-}
-
-async fn ask(channel: &Channel, queue: &str) -> Result<Queue, Fault> {
-    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let declare = channel.queue_declare(queue.into(), options, FieldTable::default());
-    within("asking after a queue", STEP_MAX, declare).await
 }
 
 fn quorum(version: Version) -> FieldTable {

@@ -3,14 +3,25 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use booking::Clock;
+use booking::{Clock, PartitionCount};
 use broker::Publisher;
 use inventory::Inventory;
 use ledger::Ledger;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use crate::admission::facts::FactsCache;
+use crate::admission::memory::Memory;
 use crate::auth::{Passwords, Patients, Sealer, Tokens};
 use crate::catalogue::Catalogue;
+use crate::epochs::Epochs;
+use crate::limits::Limits;
+use crate::mint::Minter;
 use crate::settings::Settings;
+use crate::status::progress::Progress;
+use crate::status::rows::Rows;
+use crate::status::waiters::Waiters;
 
 /// The shared state of the gateway. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -21,6 +32,8 @@ pub struct App(Arc<Shared>);
 pub struct Shared {
     /// As started.
     pub settings: Settings,
+    /// How many partitions there are.
+    pub partitions: PartitionCount,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// PostgreSQL.
@@ -39,6 +52,28 @@ pub struct Shared {
     pub sealer: Sealer,
     /// What is on offer.
     pub catalogue: Catalogue,
+    /// The epochs as last seen.
+    pub epochs: Arc<Epochs>,
+    /// Booking ids.
+    pub minter: Minter,
+    /// What admission remembers.
+    pub memory: Memory,
+    /// What admission must know of sessions.
+    pub facts: FactsCache,
+    /// Bookings on their way to the queue.
+    pub admissions: Arc<Semaphore>,
+    /// Work that outlives its request.
+    pub tasks: TaskTracker,
+    /// Rows of bookings, looked up many at once.
+    pub rows: Rows,
+    /// Who waits for a final answer.
+    pub waiters: Arc<Waiters>,
+    /// How the queues move.
+    pub progress: Progress,
+    /// Limits on requests.
+    pub limits: Limits,
+    /// Cancelled when the program stops.
+    pub shutdown: CancellationToken,
 }
 
 impl App {

@@ -11,18 +11,14 @@ use std::time::Duration;
 
 use booking::{Partition, SessionId, SlotId};
 use inventory::Inventory;
-use ledger::catalogue::{Session, SessionFacts};
+use ledger::catalogue::Session;
 use ledger::release::ReleaseState;
 use moka::future::Cache;
 
-use crate::app::App;
 use crate::problem::Problem;
 
 /// How long what is shown of sessions is believed.
 pub const VIEW_TTL: Duration = Duration::from_secs(1);
-
-/// How long what admission must know of a session is believed. The database has the last word.
-const FACTS_TTL: Duration = Duration::from_secs(30);
 
 /// How many sessions, and how many lists of them, are remembered.
 const REMEMBERED_MAX: u64 = 10_000;
@@ -40,19 +36,12 @@ enum Miss {
 /// What is on offer, cached. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Catalogue {
-    facts: Cache<SessionId, Arc<SessionFacts>>,
     views: Cache<String, bytes::Bytes>,
 }
 
 impl Default for Catalogue {
     fn default() -> Self {
-        Self {
-            facts: Cache::builder()
-                .max_capacity(REMEMBERED_MAX)
-                .time_to_live(FACTS_TTL)
-                .build(),
-            views: Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(VIEW_TTL).build(),
-        }
+        Self { views: Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(VIEW_TTL).build() }
     }
 }
 
@@ -64,22 +53,6 @@ impl Catalogue {
         F: Future<Output = Result<Option<bytes::Bytes>, Problem>>,
     {
         settle(self.views.try_get_with(name, async { known(make.await) }).await)
-    }
-}
-
-impl App {
-    /// Tells what admission must know of a session; `None` if there is no such session.
-    pub async fn session_facts(
-        &self,
-        session: SessionId,
-    ) -> Result<Option<Arc<SessionFacts>>, Problem> {
-        let look_up = async {
-            known(match self.ledger.session_facts(session).await {
-                Ok(facts) => Ok(facts.map(Arc::new)),
-                Err(error) => Err(Problem::from(error)),
-            })
-        };
-        settle(self.catalogue.facts.try_get_with(session, look_up).await)
     }
 }
 

@@ -150,7 +150,15 @@ mod tests {
     fn row(epoch: i64, state: EpochState) -> EpochRow {
         let term = Term { run_id: "r".into(), replid: "i".into() };
         let (partition, nonce) = (P, Nonce("n".into()));
-        EpochRow { partition, epoch: Epoch(epoch), term, nonce, state, frozen: false, drained: false }
+        EpochRow {
+            partition,
+            epoch: Epoch(epoch),
+            term,
+            nonce,
+            state,
+            frozen: false,
+            drained: false,
+        }
     }
 
     #[test]

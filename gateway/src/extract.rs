@@ -96,7 +96,8 @@ async fn read<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result
     if !is_json(request.headers()) {
         return Err(Code::UnsupportedMediaType.into());
     }
-    let bytes = to_bytes(request.into_body(), bytes_max).await.map_err(read_fault)?;
+    let bytes =
+        to_bytes(request.into_body(), bytes_max).await.map_err(|error| read_fault(&error))?;
     parse(&bytes)
 }
 
@@ -107,8 +108,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
-fn read_fault(error: axum::Error) -> Problem {
-    if body::is_late(&error) { Code::RequestTimeout.into() } else { Code::BodyTooLarge.into() }
+fn read_fault(error: &axum::Error) -> Problem {
+    if body::is_late(error) { Code::RequestTimeout.into() } else { Code::BodyTooLarge.into() }
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {

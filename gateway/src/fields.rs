@@ -31,7 +31,10 @@ impl Fields {
             return Ok(());
         }
         let problem = Problem::new(Code::InvalidField);
-        Err(self.0.into_iter().fold(problem, |problem, (at, detail)| problem.with_field(at, detail)))
+        Err(self
+            .0
+            .into_iter()
+            .fold(problem, |problem, (at, detail)| problem.with_field(at, detail)))
     }
 }
 

@@ -1,22 +1,239 @@
-//! The HTTP program: admission, status, administration. The only crate that speaks axum.
+//! The HTTP program: admission, status, accounts, administration. The only crate that speaks axum.
+//!
+//! Owns: the HTTP face and its limits, the way of a booking from the request to the queue, and what
+//! a gateway remembers so that losers cost nothing.
+//!
+//! Must never know: SQL, Redis commands, AMQP. And the worker, but for the messages they share.
+//!
+//! Invariants: a booking id is minted before quota is touched; "queued" is said only after the
+//! broker's confirm and a check of the epoch begun after it; quota is never given back on a guess;
+//! what follows a hold is never cancelled; every queue, cache and wait is bounded.
+//!
+//! Read first: [`run`], then [`admission`], then [`status`].
 
+pub mod admission;
 pub mod app;
 pub mod auth;
 pub mod catalogue;
+pub mod certify;
+pub mod epochs;
 pub mod extract;
 pub mod fields;
+pub mod limits;
+pub mod mint;
+pub mod openapi;
 pub mod page;
 pub mod problem;
 pub mod request_id;
 pub mod routes;
 pub mod server;
 pub mod settings;
+pub mod status;
 
-use booking::UnixMs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use booking::{Clock, PartitionCount, SystemClock, UnixMs};
+use broker::{Link, Publisher};
+use inventory::Inventory;
 use jiff::tz::TimeZone;
+use ledger::Ledger;
+use service::Health;
+use service::settings::{Addresses, Invalid};
+use service::telemetry::Metrics;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::facts::FactsCache;
+use crate::admission::memory::Memory;
+use crate::app::Shared;
+use crate::auth::{Passwords, Patients, Sealer, Tokens};
+use crate::catalogue::Catalogue;
+use crate::epochs::Epochs;
+use crate::limits::Limits;
+use crate::mint::Minter;
+use crate::status::progress::Progress;
+use crate::status::rows::Rows;
+use crate::status::waiters::Waiters;
 
 pub use app::App;
 pub use settings::Settings;
+
+/// How long to wait before asking again for a server that is not there at the start.
+const BOOT_RETRY: Duration = Duration::from_millis(500);
+/// How long the stop waits for bookings on their way, and for the lease to be given back.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// Runs the gateway until shutdown: starts the handles, checks the database, leases a worker id,
+/// serves; then drains, waits for bookings on their way, and gives the lease back.
+pub async fn run(
+    settings: Settings,
+    listener: TcpListener,
+    admin_listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let addresses = settings.stores.addresses()?;
+    let metrics = Metrics::install();
+    let links = CancellationToken::new();
+    let app = start(settings, &addresses, &shutdown, &links)?;
+
+    let health = readiness(&app);
+    let admin = CancellationToken::new();
+    let admin_task =
+        tokio::spawn(service::admin::serve(admin_listener, health.clone(), metrics, admin.clone()));
+
+    check_database(&app, app.partitions, &shutdown).await?;
+    let followers = follow(&app);
+    let router = routes::service(&app);
+    tracing::info!(address = %listener.local_addr()?, "serving");
+    server::serve(listener, router, &app.settings.server, {
+        let health = health.clone();
+        let shutdown = shutdown.clone();
+        let accepting = CancellationToken::new();
+        let stop = accepting.clone();
+        tokio::spawn(async move {
+            shutdown.cancelled().await;
+            health.stop();
+            stop.cancel();
+        });
+        accepting
+    })
+    .await;
+
+    app.tasks.close();
+    if tokio::time::timeout(LAST_WAIT, app.tasks.wait()).await.is_err() {
+        tracing::warn!(left = app.tasks.len(), "leaving bookings on their way to the relay");
+    }
+    followers.iter().for_each(tokio::task::JoinHandle::abort);
+    if tokio::time::timeout(LAST_WAIT, app.minter.give_back()).await.is_err() {
+        tracing::info!("the worker id's lease is left to run out");
+    }
+    links.cancel();
+    admin.cancel();
+    admin_task.await.context("the admin port failed")?;
+    Ok(())
+}
+
+/// Starts the handles to the servers and puts together what handlers share. Waits for nobody.
+fn start(
+    settings: Settings,
+    addresses: &Addresses,
+    shutdown: &CancellationToken,
+    links: &CancellationToken,
+) -> anyhow::Result<App> {
+    let partitions = settings.partitions()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ledger = Ledger::start(&settings.ledger(addresses))
+        .map_err(|error| Invalid::new("SLOTRUSH_DATABASE_URL", error.to_string()))?;
+    let inventory = Inventory::start(&settings.inventory(addresses))
+        .map_err(|error| Invalid::new("SLOTRUSH_REDIS_URL", error.to_string()))?;
+    let epochs = Arc::new(Epochs::default());
+    let certify = certify::certify(
+        ledger.clone(),
+        Arc::clone(&epochs),
+        settings.calls.epoch_check_timeout_ms,
+    );
+    let broker = settings.broker(addresses, partitions);
+    let publisher = Publisher::start(&broker, Some(certify), links.clone());
+    Ok(App::new(Shared {
+        partitions,
+        tokens: Tokens::load(&settings.auth)?,
+        sealer: Sealer::load(&settings.auth)?,
+        passwords: Passwords::new()?,
+        patients: Patients::new(ledger.clone()),
+        catalogue: Catalogue::default(),
+        epochs,
+        minter: Minter::new(ledger.clone(), Arc::clone(&clock)),
+        memory: Memory::default(),
+        facts: FactsCache::new(ledger.clone()),
+        admissions: Arc::new(Semaphore::new(settings.calls.admissions_max)),
+        tasks: TaskTracker::new(),
+        rows: Rows::start(ledger.clone()),
+        waiters: Arc::new(Waiters::new(settings.calls.waiters_max)),
+        progress: Progress::default(),
+        limits: Limits::new(&settings.limits),
+        shutdown: shutdown.clone(),
+        clock,
+        ledger,
+        inventory,
+        publisher,
+        settings,
+    }))
+}
+
+fn readiness(app: &App) -> Health {
+    let health = Health::default();
+    let check = |name, is_ready: fn(&App) -> bool| {
+        let app = app.clone();
+        health.check(name, Arc::new(move || is_ready(&app)));
+    };
+    check("worker_id", |app| app.minter.is_ready());
+    check("redis", |app| app.inventory.is_up());
+    check("rabbitmq", |app| app.publisher.link() == Link::Up);
+    check("postgresql", |app| app.epochs.is_ledger_up());
+    health
+}
+
+/// Waits for PostgreSQL and makes sure the database is laid out for as many partitions.
+async fn check_database(
+    app: &App,
+    partitions: PartitionCount,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        let ledger = app.ledger.clone();
+        // Not raced against the shutdown: a cancelled query would poison its connection.
+        match tokio::spawn(async move { ledger.check_partitions(partitions).await }).await? {
+            Ok(()) => return Ok(()),
+            Err(ledger::Error::Refused { .. }) => {
+                let problem = "the database is laid out for another number of partitions";
+                return Err(Invalid::new("SLOTRUSH_PARTITIONS", problem).into());
+            }
+            Err(error) if shutdown.is_cancelled() => return Err(error.into()),
+            Err(error) => tracing::warn!(%error, "waiting for PostgreSQL"),
+        }
+        tokio::time::sleep(BOOT_RETRY).await;
+    }
+}
+
+/// Starts everything that runs beside the requests.
+fn follow(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
+    let spawn = |task: futures::future::BoxFuture<'static, ()>| tokio::spawn(task);
+    let with = || app.clone();
+    vec![
+        spawn({
+            let app = with();
+            Box::pin(async move { app.epochs.watch(&app.ledger).await })
+        }),
+        spawn({
+            let app = with();
+            Box::pin(async move { app.minter.keep_lease().await })
+        }),
+        spawn({
+            let app = with();
+            Box::pin(async move { app.memory.held.follow(&app.ledger, &*app.clock).await })
+        }),
+        spawn({
+            let app = with();
+            Box::pin(async move { app.memory.follow_outboxes(&app.inventory, &app.ledger).await })
+        }),
+        spawn({
+            let app = with();
+            Box::pin(async move { app.waiters.serve(&app.ledger).await })
+        }),
+        spawn({
+            let app = with();
+            Box::pin(async move { app.progress.sample(&app.inventory).await })
+        }),
+        spawn({
+            let app = with();
+            Box::pin(async move { app.limits.sweep().await })
+        }),
+    ]
+}
 
 /// Writes an instant as RFC 3339 with the offset of `zone`, to the millisecond.
 pub fn time_text(at: UnixMs, zone: &TimeZone) -> String {

@@ -1,3 +1,34 @@
 //! Settings, run, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use gateway::settings::{Cli, Command};
+use gateway::{auth, openapi, server};
+use ledger::Ledger;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli: Cli = service::settings::parse_or_exit();
+    service::settings::exit_code(act(cli).await)
+}
+
+async fn act(cli: Cli) -> anyhow::Result<()> {
+    let settings = cli.settings;
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Openapi => print!("{}", openapi::text()),
+        Command::Migrate => Ledger::start(&settings.ledger_alone()?)?.migrate().await?,
+        Command::Keygen { dir } => auth::keys::generate(&dir)?,
+        Command::CreateAdmin { login } => {
+            println!("{}", auth::admin::create(&settings, &login).await?);
+        }
+        Command::Serve => {
+            settings.check()?;
+            service::telemetry::init(&settings.telemetry)?;
+            let shutdown = service::shutdown::on_signal();
+            let listener = server::listen(settings.listen, settings.server.backlog)?;
+            let admin = service::settings::listen("SLOTRUSH_ADMIN_LISTEN", settings.admin_listen);
+            gateway::run(settings, listener, admin.await?, shutdown).await?;
+        }
+    }
+    Ok(())
+}

@@ -41,8 +41,9 @@ impl<T> Page<T> {
 pub fn limit(asked: Option<u16>) -> Result<u16, Problem> {
     match asked.unwrap_or(LIMIT_DEFAULT) {
         limit @ 1..=LIMIT_MAX => Ok(limit),
-        _ => Err(Problem::new(Code::InvalidField)
-            .with_field("?limit", format!("1 to {LIMIT_MAX}"))),
+        _ => {
+            Err(Problem::new(Code::InvalidField).with_field("?limit", format!("1 to {LIMIT_MAX}")))
+        }
     }
 }
 

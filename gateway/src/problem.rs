@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use booking::UnixMs;
 use serde::Serialize;
 
+use crate::limits::Allowance;
 use crate::{request_id, time_text};
 
 /// The stable word for what went wrong. Clients act on it; it never changes its meaning.
@@ -156,6 +157,7 @@ pub struct Problem {
     retry_after_s: Option<u32>,
     opens_at: Option<String>,
     limit: Option<&'static str>,
+    allowance: Option<Allowance>,
 }
 
 impl Problem {
@@ -165,12 +167,27 @@ impl Problem {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Some(1),
             _ => None,
         };
-        Self { code, detail: None, errors: Vec::new(), retry_after_s, opens_at: None, limit: None }
+        Self {
+            code,
+            detail: None,
+            errors: Vec::new(),
+            retry_after_s,
+            opens_at: None,
+            limit: None,
+            allowance: None,
+        }
     }
 
     /// Returns the code.
     pub const fn code(&self) -> Code {
         self.code
+    }
+
+    /// Says in one line what is wrong, for a terminal.
+    pub fn summary(&self) -> String {
+        let fields = self.errors.iter().map(|one| format!("{}: {}", one.pointer, one.detail));
+        let fields: Vec<String> = fields.collect();
+        format!("{} ({})", self.code.title(), fields.join("; "))
     }
 
     /// Adds a sentence for people. No personal data.
@@ -198,6 +215,13 @@ impl Problem {
     #[must_use]
     pub const fn with_limit(mut self, limit: &'static str) -> Self {
         self.limit = Some(limit);
+        self
+    }
+
+    /// Says what the source has left of its rate.
+    #[must_use]
+    pub const fn with_allowance(mut self, allowance: Allowance) -> Self {
+        self.allowance = Some(allowance);
         self
     }
 
@@ -281,6 +305,9 @@ impl IntoResponse for Problem {
         let mut response = (status, json).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(allowance) = self.allowance {
+            allowance.write(headers);
+        }
         if let Some(seconds) = self.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -288,7 +315,6 @@ impl IntoResponse for Problem {
             let scheme = HeaderValue::from_static("Bearer");
             headers.insert(axum::http::header::WWW_AUTHENTICATE, scheme);
         }
-        response.extensions_mut().insert(self.code);
         response
     }
 }

@@ -184,3 +184,43 @@ impl Ledger {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_transaction_left_open_does_not_reach_the_next_user_of_its_connection() {
+        let database = testkit::Database::create().await.expect("a database");
+        let settings = Settings {
+            url: database.url().into(),
+            connections_max: 1,
+            acquire_timeout_ms: 5_000,
+            statement_timeout_ms: 5_000,
+            application_name: "one",
+        };
+        let ledger = Ledger::start(&settings).expect("a pool");
+        ledger.migrate().await.expect("migrates");
+        // What a cancelled `begin` leaves behind.
+        let mut abandoned = ledger.pool.acquire().await.expect("a connection");
+        sqlx::raw_sql("BEGIN").execute(&mut *abandoned).await.expect("begins");
+        drop(abandoned);
+        assert!(ledger.lead_reconciler("me", 60_000).await.expect("an answer"));
+        ledger.pool.close().await;
+        let other = Ledger::start(&settings).expect("a pool");
+        assert!(!other.lead_reconciler("you", 60_000).await.expect("an answer"), "mine was lost");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_unavailable() {
+        let settings = Settings {
+            url: format!("postgres://x@127.0.0.1:{}/x", testkit::free_port()).into(),
+            connections_max: 1,
+            acquire_timeout_ms: 500,
+            statement_timeout_ms: 500,
+            application_name: "one",
+        };
+        let ledger = Ledger::start(&settings).expect("a pool");
+        assert!(matches!(ledger.ping().await, Err(Error::Unavailable(_))));
+    }
+}

@@ -43,15 +43,15 @@ pub struct Outcome {
 /// # Errors
 /// If the system can't be prepared. What happens in the rush is the history, never an error.
 pub async fn rush(args: &RunArgs, ledger: &Ledger) -> anyhow::Result<(Plan, History, Outcome)> {
-    let what = &args.preparation;
+    let (what, who) = (&args.preparation, &args.crowd);
     let client = || {
         let timeout = Duration::from_secs(args.request_timeout_s);
         Client::new(&args.target.gateway, args.connections as usize, timeout)
     };
     let (bookings, polls) = (client()?, client()?);
-    eprintln!("  creating {} accounts, each with a patient", what.patients);
-    let members = prepare::gather(ledger, what.patients).await?;
-    let minter = Minter::load(&what.token_key_file)?;
+    eprintln!("  creating {} accounts, each with a patient", who.patients);
+    let members = prepare::gather(ledger, who.patients).await?;
+    let minter = Minter::load(&who.token_key_file)?;
     let tokens = members.iter().map(|m| minter.mint(*m)).collect::<anyhow::Result<Vec<_>>>()?;
     eprintln!("  creating a hospital and a release of {} places, preheating it", what.places);
     let plan = prepare::release(&bookings, what).await?;
@@ -69,7 +69,7 @@ pub async fn rush(args: &RunArgs, ledger: &Ledger) -> anyhow::Result<(Plan, Hist
     let mut rng =
         args.seed.map_or_else(|| StdRng::from_rng(&mut rand::rng()), StdRng::seed_from_u64);
     let visits =
-        schedule::draw(what.patients, plan.places(), plan.offers.len(), args.manners, &mut rng);
+        schedule::draw(who.patients, plan.places(), plan.offers.len(), args.manners, &mut rng);
     let waiting = Arc::new(Waiting {
         bookings,
         polls,
@@ -86,7 +86,7 @@ pub async fn rush(args: &RunArgs, ledger: &Ledger) -> anyhow::Result<(Plan, Hist
         let waiting = Arc::clone(&waiting);
         patients.spawn(Patient { id: member.patient, authorization, visit, waiting }.visit());
     }
-    let display = Display::new(what.patients, args.counter_file.as_deref())?;
+    let display = Display::new(who.patients, args.counter_file.as_deref())?;
     let outcome = watch(patients, &waiting, &display, plan.opens_at).await;
     let history = waiting.recorder.finish(crowd_of(&members));
     Ok((plan, history, outcome))

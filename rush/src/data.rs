@@ -21,8 +21,8 @@ use crate::tokens::Minter;
 pub async fn write(args: &DataArgs) -> anyhow::Result<()> {
     let probe = Probe::new(&args.target)?;
     let client = Client::new(&args.target.gateway, 1, Duration::from_secs(30))?;
-    let members = prepare::gather(probe.ledger(), args.preparation.patients).await?;
-    let minter = Minter::load(&args.preparation.token_key_file)?;
+    let members = prepare::gather(probe.ledger(), args.crowd.patients).await?;
+    let minter = Minter::load(&args.crowd.token_key_file)?;
     let plan = prepare::release(&client, &args.preparation).await?;
     fs::create_dir_all(&args.dir).with_context(|| format!("making {}", args.dir.display()))?;
     let path = args.dir.join("patients.csv");

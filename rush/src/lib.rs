@@ -19,6 +19,7 @@ pub mod audit;
 pub mod client;
 pub mod crowd;
 pub mod data;
+pub mod example;
 pub mod history;
 pub mod patient;
 pub mod prepare;
@@ -46,6 +47,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
     match cli.command {
         Command::Run(args) => rush(&args).await,
         Command::Data(args) => data::write(&args).await.map(|()| true),
+        Command::Example(args) => example::show(&args).await.map(|()| true),
         Command::Audit(args) => audit_again(&args).await,
     }
 }

@@ -27,6 +27,8 @@ pub enum Command {
     Data(Box<DataArgs>),
     /// Audit a release prepared before
     Audit(Box<AuditArgs>),
+    /// Register a patient, put a few places on offer and print how to book one by hand
+    Example(Box<ExampleArgs>),
 }
 
 /// A running system.
@@ -61,12 +63,6 @@ pub struct Preparation {
     /// The admin's password
     #[arg(long, env = "SLOTRUSH_ADMIN_PASSWORD", hide_env_values = true)]
     pub admin_password: SecretString,
-    /// The gateway's token key: the crowd's tokens are signed here, not fetched one by one
-    #[arg(long, env = "SLOTRUSH_TOKEN_KEY_FILE")]
-    pub token_key_file: PathBuf,
-    /// Patients in the crowd, each with an account of their own
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub patients: u32,
     /// Places on offer
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub places: u32,
@@ -79,6 +75,17 @@ pub struct Preparation {
     /// How long before its opening the release is prepared, ms
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1_000..=86_400_000))]
     pub lead_ms: u32,
+}
+
+/// Who comes.
+#[derive(Clone, Debug, Args)]
+pub struct Crowd {
+    /// The gateway's token key: the crowd's tokens are signed here, not fetched one by one
+    #[arg(long, env = "SLOTRUSH_TOKEN_KEY_FILE")]
+    pub token_key_file: PathBuf,
+    /// Patients in the crowd, each with an account of their own
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub patients: u32,
 }
 
 /// Where reports go and how long the audit waits.
@@ -101,6 +108,9 @@ pub struct RunArgs {
     /// What.
     #[command(flatten)]
     pub preparation: Preparation,
+    /// Who.
+    #[command(flatten)]
+    pub crowd: Crowd,
     /// How.
     #[command(flatten)]
     pub manners: Manners,
@@ -136,6 +146,9 @@ pub struct DataArgs {
     /// What.
     #[command(flatten)]
     pub preparation: Preparation,
+    /// Who.
+    #[command(flatten)]
+    pub crowd: Crowd,
     /// Folder for `patients.csv` and `release.jsonl`
     #[arg(long)]
     pub dir: PathBuf,
@@ -153,6 +166,17 @@ pub struct AuditArgs {
     /// What `run --history` or `data` wrote
     #[arg(long)]
     pub history: PathBuf,
+}
+
+/// `rush example`
+#[derive(Clone, Debug, Args)]
+pub struct ExampleArgs {
+    /// The gateway's address
+    #[arg(long, env = "SLOTRUSH_GATEWAY_URL", default_value = "http://127.0.0.1:8080")]
+    pub gateway: Url,
+    /// What.
+    #[command(flatten)]
+    pub preparation: Preparation,
 }
 
 fn partitions(text: &str) -> Result<PartitionCount, String> {

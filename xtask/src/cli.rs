@@ -3,6 +3,8 @@
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
+use crate::demo::{self, Demo};
+use crate::jmeter::{self, Jmeter};
 use crate::stack::{self, Options};
 use crate::{test, tidy};
 
@@ -17,6 +19,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Watch a release from nothing: a crowd rushes for its places, then everything is audited
+    Demo(Demo),
     /// Start the system for development: Redis, RabbitMQ, PostgreSQL, gateway, worker
     ///
     /// Starts what is not running and prints where it is. Missing server programs are installed
@@ -51,6 +55,8 @@ enum Command {
     },
     /// Stop what `up` started and delete its data
     Reset,
+    /// Run a JMeter plan against the stack of `up`, write its HTML report, then audit
+    Jmeter(Jmeter),
     /// Run every check and test on private servers: formatting, tidy, lints, unit to end-to-end
     Test {
         /// Leave out the lints and the end-to-end tests
@@ -81,6 +87,8 @@ struct Up {
 impl Cli {
     pub(crate) async fn run(self) -> Result<()> {
         match self.command {
+            Command::Demo(demo) => demo::run(demo).await,
+            Command::Jmeter(options) => jmeter::run(options).await,
             Command::Up(up) => {
                 let options = Options {
                     release: up.release,

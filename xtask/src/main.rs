@@ -7,8 +7,10 @@
 
 mod cli;
 mod command;
+mod demo;
 mod install;
 mod interrupt;
+mod jmeter;
 mod lock;
 mod stack;
 mod test;

@@ -6,7 +6,7 @@ use booking::Envelope;
 use booking::message::Message;
 use broker::{Delivered, Verdict};
 use futures::future::join_all;
-use lapin::options::{BasicPublishOptions, QueueDeleteOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel};
 use secrecy::ExposeSecret as _;
@@ -106,6 +106,7 @@ async fn what_cannot_be_read_is_handed_over_with_body_and_manifest() {
     let settings = settings().await;
     let publisher = publisher(&settings).await;
     let raw = raw(&settings).await;
+    raw.channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
     let mut headers = FieldTable::default();
     headers.insert("x-slotrush-manifest".into(), AMQPValue::LongString("7:1:9".into()));
     let properties = BasicProperties::default()
@@ -275,5 +276,6 @@ async fn send_raw(
 ) {
     let options = BasicPublishOptions::default();
     let sent = channel.basic_publish(exchange.into(), key.into(), options, body, properties);
-    sent.await.expect("sends");
+    let confirmation = sent.await.expect("sends").await.expect("confirms");
+    assert!(confirmation.is_ack());
 }

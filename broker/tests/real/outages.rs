@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use broker::{Link, Published};
 
 use crate::support::{
-    Consumer, Mood, P0, booking, clean, ids_of, link_is, publish_many, publish_surely, publisher,
+    Consumer, Mood, P0, booking, ids_of, link_is, publish_many, publish_surely, publisher,
     settings_at, up,
 };
 
@@ -58,5 +58,4 @@ async fn a_killed_and_a_blocked_server_lose_nothing_that_was_certain() {
     // The consumer was never blocked: it has a connection of its own.
     while !ids_of(&consumer.next_batch().await).contains(&last) {}
     consumer.stop().await;
-    clean(&settings).await;
 }

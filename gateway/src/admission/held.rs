@@ -8,12 +8,12 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use booking::rules::Held;
-use booking::{Booking, BookingId, DepartmentId, HospitalId, PatientId, SessionId, UnixMs};
+use booking::{Booking, BookingId, Clock, DepartmentId, HospitalId, PatientId, UnixMs};
 use ledger::Ledger;
 use ledger::booking_row::HeldRow;
 
-use super::facts::Facts;
 use super::Wish;
+use super::facts::Facts;
 
 /// Bookings remembered at most; further ones are not known here.
 const BOOKINGS_MAX: usize = 500_000;
@@ -26,6 +26,8 @@ const OVERLAP_MS: i64 = 300;
 /// … and now and then further, for a commit that took long.
 const LONG_OVERLAP_MS: i64 = 5_000;
 const LONG_OVERLAP_EVERY: u32 = 10;
+const FORGET_EVERY: u32 = 7_200;
+const DAY_MS: i64 = 86_400_000;
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -74,9 +76,9 @@ impl HeldByPatient {
     pub fn judge(&self, wish: &Wish, facts: Option<&Facts>) -> Standing {
         let entries = self.read();
         let Some(held) = entries.patients.get(&wish.patient) else { return Standing::Free };
-        let same_key = held.iter().find(|entry| {
-            entry.booking.key == wish.key && entry.booking.account == wish.account
-        });
+        let same_key = held
+            .iter()
+            .find(|entry| entry.booking.key == wish.key && entry.booking.account == wish.account);
         if let Some(first) = same_key {
             let is_same = first.booking.request == wish.request;
             return if is_same { Standing::Replay(first.booking.id) } else { Standing::KeyReused };
@@ -97,9 +99,14 @@ impl HeldByPatient {
     }
 
     /// Follows the ledger, for ever.
-    pub async fn follow(&self, ledger: &Ledger) {
+    pub async fn follow(&self, ledger: &Ledger, clock: &dyn Clock) {
         let mut round: u32 = 0;
         loop {
+            if round.is_multiple_of(FORGET_EVERY) {
+                let today = clock.now().0.div_euclid(DAY_MS);
+                // A day of grace: a date is the hospital's, this is the world's.
+                self.forget_before(i32::try_from(today - 1).unwrap_or(i32::MIN));
+            }
             let overlap =
                 if round.is_multiple_of(LONG_OVERLAP_EVERY) { LONG_OVERLAP_MS } else { OVERLAP_MS };
             round = round.wrapping_add(1);
@@ -108,6 +115,16 @@ impl HeldByPatient {
             }
             tokio::time::sleep(TAIL_EVERY).await;
         }
+    }
+
+    /// Forgets the bookings of sessions before a date: nobody books there any more.
+    fn forget_before(&self, day: i32) {
+        let mut entries = self.write();
+        entries.patients.retain(|_, held| {
+            held.retain(|entry| entry.day >= day);
+            !held.is_empty()
+        });
+        entries.len = entries.patients.values().map(Vec::len).sum();
     }
 
     /// Reads what changed since the last time.
@@ -201,7 +218,7 @@ fn over_limit(held: &[Entry], facts: &Facts) -> Standing {
 #[cfg(test)]
 mod tests {
     use booking::rules::Limits;
-    use booking::{AccountId, Digest, Epoch, SlotId};
+    use booking::{AccountId, Epoch, SessionId, SlotId};
 
     use super::*;
 

@@ -45,17 +45,21 @@ impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
 
     /// Returns what is remembered of `key`.
     pub fn get(&self, key: &K) -> Option<V> {
+        self.get_at(key, Instant::now())
+    }
+
+    fn get_at(&self, key: &K, now: Instant) -> Option<V> {
         let mut shard = self.shard(key);
-        shard.age(self.ttl);
+        shard.age(self.ttl, now);
         shard.younger.get(key).or_else(|| shard.elder.get(key)).cloned()
     }
 
     /// Remembers, or replaces what was remembered.
     pub fn put(&self, key: K, value: V) {
         let mut shard = self.shard(&key);
-        shard.age(self.ttl);
+        shard.age(self.ttl, Instant::now());
         if shard.younger.len() >= self.generation_max && !shard.younger.contains_key(&key) {
-            shard.turn();
+            shard.turn(Instant::now());
         }
         shard.younger.insert(key, value);
     }
@@ -63,13 +67,13 @@ impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
     /// Changes what is remembered of `key`, or remembers something first; `None` forgets.
     pub fn update<R>(&self, key: &K, change: impl FnOnce(&mut Option<V>) -> R) -> R {
         let mut shard = self.shard(key);
-        shard.age(self.ttl);
+        shard.age(self.ttl, Instant::now());
         let elder = shard.elder.remove(key);
         let mut value = shard.younger.remove(key).or(elder);
         let result = change(&mut value);
         if let Some(value) = value {
             if shard.younger.len() >= self.generation_max {
-                shard.turn();
+                shard.turn(Instant::now());
             }
             shard.younger.insert(key.clone(), value);
         }
@@ -83,19 +87,19 @@ impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
 }
 
 impl<K, V> Generations<K, V> {
-    fn age(&mut self, ttl: Duration) {
-        let age = self.since.elapsed();
+    fn age(&mut self, ttl: Duration, now: Instant) {
+        let age = now.duration_since(self.since);
         if age >= ttl {
-            self.turn();
+            self.turn(now);
         }
         if age >= 2 * ttl {
             self.elder = HashMap::new();
         }
     }
 
-    fn turn(&mut self) {
+    fn turn(&mut self, now: Instant) {
         self.elder = std::mem::take(&mut self.younger);
-        self.since = Instant::now();
+        self.since = now;
     }
 }
 
@@ -103,21 +107,19 @@ impl<K, V> Generations<K, V> {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn an_entry_lasts_its_time_and_is_then_forgotten() {
+    #[test]
+    fn an_entry_lasts_its_time_and_is_then_forgotten() {
         let recent = Recent::new(Duration::from_secs(10), 1_000);
         recent.put(1, "a");
-        tokio::time::advance(Duration::from_secs(9)).await;
-        assert_eq!(recent.get(&1), Some("a"));
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(recent.get(&1), Some("a"));
-        tokio::time::advance(Duration::from_secs(20)).await;
-        assert_eq!(recent.get(&1), None);
+        let after = |seconds| Instant::now() + Duration::from_secs(seconds);
+        assert_eq!(recent.get_at(&1, after(9)), Some("a"));
+        assert_eq!(recent.get_at(&1, after(11)), Some("a"));
+        assert_eq!(recent.get_at(&1, after(31)), None);
     }
 
     #[test]
     fn it_never_holds_more_than_its_bound() {
-        let recent = Recent::new(Duration::from_secs(600), 1_600);
+        let recent = Recent::new(Duration::from_mins(10), 1_600);
         (0..100_000).for_each(|n| recent.put(n, n));
         assert!((0..100_000).filter(|n| recent.get(n).is_some()).count() <= 1_600);
         assert_eq!(recent.get(&99_999), Some(99_999));
@@ -125,7 +127,7 @@ mod tests {
 
     #[test]
     fn an_update_sees_and_replaces_what_was_there() {
-        let recent = Recent::new(Duration::from_secs(600), 1_600);
+        let recent = Recent::new(Duration::from_mins(10), 1_600);
         recent.put(1, 1);
         assert_eq!(recent.update(&1, |value| value.replace(2)), Some(1));
         assert_eq!(recent.get(&1), Some(2));

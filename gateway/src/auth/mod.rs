@@ -5,9 +5,11 @@
 //!
 //! Read first: [`token`], then [`seal`].
 
+pub mod admin;
 pub mod id_number;
 pub mod identity;
 pub mod keys;
+pub mod login;
 pub mod password;
 pub mod patients;
 mod problem;
@@ -26,6 +28,8 @@ pub use token::Tokens;
 
 /// Settings of tokens and sealing (a clap group).
 #[derive(Clone, Debug, Default, clap::Args)]
+#[group(id = "auth")]
+#[command(next_help_heading = "Tokens and sealing")]
 pub struct Settings {
     /// File with the key that signs access tokens (Ed25519, PKCS#8 PEM; see `gateway keygen`)
     #[arg(long, env = "SLOTRUSH_TOKEN_KEY_FILE")]

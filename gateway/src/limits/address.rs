@@ -26,9 +26,8 @@ impl From<IpAddr> for Source {
 /// Finds the client: the peer, or if the peer is one of our proxies, the rightmost address of
 /// `X-Forwarded-For` that is not. What stands further left was written by the client itself.
 pub fn source(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Source {
-    let is_ours = |address: IpAddr| {
-        trusted.iter().any(|network| network.contains(&address.to_canonical()))
-    };
+    let is_ours =
+        |address: IpAddr| trusted.iter().any(|network| network.contains(&address.to_canonical()));
     if !is_ours(peer) {
         return peer.into();
     }

@@ -22,7 +22,7 @@ use crate::problem::{Code, Problem};
 
 /// Bounds on requests.
 #[derive(Clone, Debug, clap::Args)]
-#[group(id = "limits")]
+#[group(id = "request_limits")]
 #[command(next_help_heading = "Limits")]
 pub struct Settings {
     /// Rate limits per address, account and clinic session (the concurrency limit always holds)
@@ -110,17 +110,14 @@ impl Limits {
         limit.check(&address::source(peer, headers, &self.trusted)).map(drop)
     }
 
-    /// Counts a booking request; says what the account has left.
-    pub fn admit_booking(
-        &self,
-        account: AccountId,
-        session: SessionId,
-    ) -> Result<Option<Allowance>, Problem> {
-        let allowance = self.account.as_ref().map(|limit| limit.check(&account)).transpose()?;
-        if let Some(limit) = &self.session {
-            limit.check(&session)?;
-        }
-        Ok(allowance)
+    /// Counts a booking request of an account; says what it has left.
+    pub fn admit_account(&self, account: AccountId) -> Result<Option<Allowance>, Problem> {
+        self.account.as_ref().map(|limit| limit.check(&account)).transpose()
+    }
+
+    /// Counts a booking request for a clinic session.
+    pub fn admit_session(&self, session: SessionId) -> Result<(), Problem> {
+        self.session.as_ref().map_or(Ok(()), |limit| limit.check(&session).map(drop))
     }
 
     /// Takes a place among the requests worked on at once.

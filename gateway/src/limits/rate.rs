@@ -36,8 +36,7 @@ impl<K: Hash + Eq + Clone + std::fmt::Debug> RateLimit<K> {
     pub fn new(name: &'static str, rate: Rate, keys_max: usize) -> Self {
         let quota = Quota::per_second(rate.per_second).allow_burst(rate.burst);
         let clock = DefaultClock::default();
-        let limiter = RateLimiter::new(quota, BoundedStore::new(keys_max), clock.clone())
-            .with_middleware::<StateInformationMiddleware>();
+        let limiter = Limiter::new(quota, BoundedStore::new(keys_max), clock.clone());
         Self { name, rate, clock, limiter }
     }
 

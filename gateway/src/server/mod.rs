@@ -18,6 +18,7 @@ use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use service::settings::Invalid;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -65,12 +66,18 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// What a connection over the cap is told.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
-content-type: application/problem+json\r\ncontent-length: 98\r\n\r\n\
+content-type: application/problem+json\r\ncontent-length: 96\r\n\r\n\
 {\"type\":\"about:blank\",\"title\":\"Too many connections right now\",\"status\":503,\
-\"code\":\"overloaded\"}    ";
+\"code\":\"overloaded\"}";
 
-/// Opens the listening socket.
-pub fn bind(address: SocketAddr, backlog: u32) -> std::io::Result<TcpListener> {
+/// Opens the port of the API.
+pub fn listen(address: SocketAddr, backlog: u32) -> Result<TcpListener, Invalid> {
+    bind(address, backlog).map_err(|error| {
+        Invalid::new("SLOTRUSH_LISTEN", format!("cannot listen on {address}: {error}"))
+    })
+}
+
+fn bind(address: SocketAddr, backlog: u32) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;

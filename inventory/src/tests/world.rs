@@ -169,6 +169,22 @@ impl World {
         command.exec_async(&mut self.raw).await.expect("Redis takes it");
     }
 
+    /// Kills Redis with its data written: while a sync of the append-only file is under way, even
+    /// `everysec` keeps acknowledged writes in memory, and a kill loses them.
+    pub(super) async fn kill(&mut self) {
+        let raw = &self.raw;
+        eventually("the append-only file is written", Duration::from_secs(10), || {
+            let mut raw = raw.clone();
+            async move {
+                let info: String = command("INFO persistence").query_async(&mut raw).await.ok()?;
+                info.contains("aof_buffer_length:0\r").then_some(())
+            }
+        })
+        .await
+        .expect("is written in time");
+        self.redis.kill().await.expect("dies");
+    }
+
     pub(super) async fn run(&mut self, words: &str) {
         command(words).exec_async(&mut self.raw).await.expect("Redis takes it");
     }
@@ -194,7 +210,10 @@ pub(super) fn command(words: &str) -> redis::Cmd {
 
 pub(super) async fn connect(redis: &Redis) -> MultiplexedConnection {
     let client = redis::Client::open(redis.url()).expect("the address is well-formed");
-    client.get_multiplexed_async_connection().await.expect("Redis answers")
+    let config =
+        redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(30)));
+    let connected = client.get_multiplexed_async_connection_with_config(&config).await;
+    connected.expect("Redis answers")
 }
 
 /// Tells whether a hold got a place.

@@ -52,12 +52,26 @@ pub(crate) async fn down() -> Result<()> {
     if folder().exists() {
         stopped.extend(Stack::open(&folder(), Options::default())?.stop().await?);
     }
+    for other in other_stacks() {
+        // One that is in use is the business of whoever uses it.
+        match Stack::open(&other, Options::default()) {
+            Ok(mut stack) => stopped.extend(stack.stop().await?),
+            Err(error) => println!("left alone: {error:#}"),
+        }
+    }
     if stopped.is_empty() {
         println!("nothing was running");
     } else {
         println!("stopped {}", stopped.join(", "));
     }
     Ok(())
+}
+
+/// Folders of stacks that are not for development, such as one whose command was killed.
+fn other_stacks() -> Vec<PathBuf> {
+    let entries = fs::read_dir(private_folder()).into_iter().flatten().flatten();
+    let folders = entries.map(|entry| entry.path()).filter(|path| *path != folder());
+    folders.filter(|path| path.join("state.json").exists()).collect()
 }
 
 /// Stops everything and deletes the data.

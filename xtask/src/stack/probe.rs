@@ -18,7 +18,7 @@ pub(crate) async fn is_ready(admin_url: &str) -> bool {
         stream.write_all(request.as_bytes()).await.ok()?;
         let mut line = [0; 12];
         stream.read_exact(&mut line).await.ok()?;
-        Some(&line == b"HTTP/1.1 200")
+        Some(line.starts_with(b"HTTP/1.") && line.ends_with(b" 200"))
     };
     matches!(tokio::time::timeout(ANSWER_WITHIN, ask).await, Ok(Some(true)))
 }

@@ -34,11 +34,17 @@ pub(crate) struct Proxy {
 struct Traffic {
     connections: AtomicUsize,
     consumers: AtomicUsize,
+    cancels: AtomicUsize,
 }
 
-/// `basic.consume-ok`: class 60, method 21, at the head of a method frame of a low channel.
-fn is_consume_ok(bytes: &[u8]) -> bool {
-    bytes.windows(7).any(|w| w[0] == 0 && w[3..] == [0, 60, 0, 21])
+/// `basic.consume-ok`, from the server.
+const CONSUME_OK: u8 = 21;
+/// `basic.cancel`, from the client.
+const CANCEL: u8 = 30;
+
+/// Is there a method of class `basic` (60) at the head of a frame?
+fn has_basic(method: u8, bytes: &[u8]) -> bool {
+    bytes.windows(7).any(|w| w[0] == 0 && w[3..] == [0, 60, 0, method])
 }
 
 impl Proxy {
@@ -67,6 +73,13 @@ impl Proxy {
     pub(crate) async fn consumer_accepted(&self) {
         let some = async || (self.traffic.consumers.load(SeqCst) > 0).then_some(());
         testkit::eventually("a consumer", Duration::from_secs(10), some).await.expect("in time");
+    }
+
+    /// Waits until every connection has ended, and counts the `basic.cancel`s that went through.
+    pub(crate) async fn cancels(&self) -> usize {
+        let gone = async || (self.traffic.connections.load(SeqCst) == 0).then_some(());
+        testkit::eventually("the end", Duration::from_secs(5), gone).await.expect("in time");
+        self.traffic.cancels.load(SeqCst)
     }
 
     /// Changes what the network does.
@@ -105,14 +118,16 @@ async fn pass(
     let (client_reads, client_writes) = client.into_split();
     let (server_reads, server_writes) = server.into_split();
     let mut cut = network.clone();
-    let note = |bytes: &[u8]| {
-        if is_consume_ok(bytes) {
-            traffic.consumers.fetch_add(1, SeqCst);
+    let note = |method: u8, counter: &AtomicUsize, bytes: &[u8]| {
+        if has_basic(method, bytes) {
+            counter.fetch_add(1, SeqCst);
         }
     };
+    let from_client = |bytes: &[u8]| note(CANCEL, &traffic.cancels, bytes);
+    let from_server = |bytes: &[u8]| note(CONSUME_OK, &traffic.consumers, bytes);
     tokio::select! {
-        () = forward(client_reads, server_writes, network.clone(), |_| ()) => {}
-        () = forward(server_reads, client_writes, network, note) => {}
+        () = forward(client_reads, server_writes, network.clone(), from_client) => {}
+        () = forward(server_reads, client_writes, network, from_server) => {}
         _ = cut.wait_for(|network| *network == Network::Cut) => {}
     }
 }

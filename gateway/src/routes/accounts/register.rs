@@ -3,15 +3,12 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use booking::AccountId;
-use ledger::account::{NewAccount, Registered};
+use ledger::account::Registered;
 use serde::{Deserialize, Serialize};
 
-use super::{check_login, spell_login};
 use crate::app::App;
-use crate::auth::seal::Column;
-use crate::auth::{Role, password};
+use crate::auth::{Role, login};
 use crate::extract::Json;
-use crate::fields::Fields;
 use crate::problem::{Code, Problem, ProblemBody};
 
 /// An account to be made.
@@ -51,28 +48,10 @@ pub async fn register(
     State(app): State<App>,
     Json(request): Json<AccountRequest>,
 ) -> Result<(StatusCode, Json<AccountView>), Problem> {
-    match create_account(&app, request).await? {
+    let AccountRequest { login: name, password } = request;
+    let new = login::prepare(&app.sealer, &app.passwords, &name, password, Role::Patient).await?;
+    match app.ledger.create_account(None, new).await? {
         Registered::Done(id) => Ok((StatusCode::CREATED, Json(AccountView { id }))),
         Registered::LoginTaken => Err(Code::LoginTaken.into()),
     }
-}
-
-async fn create_account(app: &App, request: AccountRequest) -> Result<Registered, Problem> {
-    let mut fields = Fields::default();
-    check_login(&request.login, &mut fields);
-    let chars = request.password.chars().count();
-    fields.check(
-        (password::CHARS_MIN..=password::CHARS_MAX).contains(&chars),
-        "/password",
-        format!("{} to {} characters", password::CHARS_MIN, password::CHARS_MAX),
-    );
-    fields.finish()?;
-    let login = spell_login(&request.login);
-    let new = NewAccount {
-        login_hash: app.sealer.hash(Column::Login, &login),
-        login_sealed: app.sealer.seal(Column::Login, &login)?,
-        password_hash: app.passwords.hash(request.password).await?,
-        role: Role::Patient,
-    };
-    Ok(app.ledger.create_account(None, new).await?)
 }

@@ -30,7 +30,7 @@ pub struct DepartmentRequest {
     post,
     path = "/v1/admin/departments",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     request_body = DepartmentRequest,
     responses(
         (status = 201, body = CreatedView),

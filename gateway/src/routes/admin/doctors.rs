@@ -38,7 +38,7 @@ pub struct DoctorRequest {
     post,
     path = "/v1/admin/doctors",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     request_body = DoctorRequest,
     responses(
         (status = 201, body = CreatedView),

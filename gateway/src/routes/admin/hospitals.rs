@@ -52,7 +52,7 @@ impl LimitsRequest {
     post,
     path = "/v1/admin/hospitals",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     request_body = HospitalRequest,
     responses(
         (status = 201, body = CreatedView),

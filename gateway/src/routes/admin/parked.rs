@@ -82,7 +82,7 @@ pub struct ReplayedView {
     get,
     path = "/v1/admin/parked",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     params(ParkedQuery),
     responses(
         (status = 200, body = Page<ParkedView>),
@@ -105,7 +105,7 @@ pub async fn list_parked(
     post,
     path = "/v1/admin/parked/{id}/replay",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     params(("id" = String, Path, description = "The parked message")),
     responses(
         (status = 200, body = ReplayedView),
@@ -140,7 +140,7 @@ pub async fn replay_parked(
     post,
     path = "/v1/admin/parked/{id}/discard",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     params(("id" = String, Path, description = "The parked message")),
     responses(
         (status = 204, description = "It is gone"),

@@ -72,7 +72,7 @@ pub struct SlotCreatedView {
     post,
     path = "/v1/admin/sessions",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     request_body = SessionRequest,
     responses(
         (status = 201, body = SessionCreatedView),
@@ -90,7 +90,7 @@ pub async fn create_session(
     let place = app.ledger.place_of_doctor(request.doctor_id).await?.ok_or_else(no_doctor)?;
     let new = check(request, &zone(&place.time_zone))?;
     let slots_count = new.slots.len();
-    match app.ledger.create_session(actor, app.settings.partitions, new).await? {
+    match app.ledger.create_session(actor, app.partitions, new).await? {
         SessionCreated::Done(id) => {
             let ordinals = (0..=u8::MAX).take(slots_count);
             let slots = ordinals.map(|n| SlotCreatedView { id: SlotId::of(id, n) }).collect();

@@ -62,8 +62,7 @@ pub async fn sessions(
     let after = page::decode(query.cursor.as_deref(), read_place)?;
     let filter = filter(&query)?;
     check_span(query.from, query.to)?;
-    let name =
-        format!("sessions {filter:?} {:?} {:?} {after:?} {limit}", query.from, query.to);
+    let name = format!("sessions {filter:?} {:?} {:?} {after:?} {limit}", query.from, query.to);
     let make = async {
         let Some(zone_name) = app.ledger.zone_of(filter).await? else { return Ok(None) };
         let now = app.clock.now();

@@ -32,7 +32,7 @@ pub struct PatientRequest {
     post,
     path = "/v1/patients",
     tag = "patients",
-    security(("bearer" = [])),
+    security(("token" = [])),
     request_body = PatientRequest,
     responses(
         (status = 201, body = PatientView, description = "The account acts for them"),

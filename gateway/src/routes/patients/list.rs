@@ -17,7 +17,7 @@ use crate::problem::{Problem, ProblemBody};
     get,
     path = "/v1/patients",
     tag = "patients",
-    security(("bearer" = [])),
+    security(("token" = [])),
     responses(
         (status = 200, body = Page<PatientView>),
         (status = 401, body = ProblemBody, content_type = "application/problem+json"),

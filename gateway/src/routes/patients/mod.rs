@@ -13,9 +13,7 @@ use crate::app::App;
 
 /// Returns the routes of patients.
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
-        .routes(routes!(add::add, list::list))
-        .routes(routes!(remove::remove))
+    OpenApiRouter::default().routes(routes!(add::add, list::list)).routes(routes!(remove::remove))
 }
 
 /// A patient of the account.

@@ -16,7 +16,7 @@ use crate::problem::{Code, Problem, ProblemBody};
     delete,
     path = "/v1/patients/{id}",
     tag = "patients",
-    security(("bearer" = [])),
+    security(("token" = [])),
     params(("id" = String, Path, description = "The patient")),
     responses(
         (status = 204, description = "The account does not act for them any more"),

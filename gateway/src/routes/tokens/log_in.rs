@@ -6,10 +6,9 @@ use serde::Deserialize;
 use super::{Issued, TokensView, issue};
 use crate::app::App;
 use crate::auth::seal::Column;
-use crate::auth::{password, refresh};
+use crate::auth::{login, password, refresh};
 use crate::extract::Json;
 use crate::problem::{Code, Problem, ProblemBody};
-use crate::routes::accounts::spell_login;
 
 /// Log-in name and password.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -43,7 +42,7 @@ pub async fn log_in(
     if request.password.chars().count() > password::CHARS_MAX {
         return Err(Code::InvalidCredentials.into());
     }
-    let login_hash = app.sealer.hash(Column::Login, &spell_login(&request.login));
+    let login_hash = app.sealer.hash(Column::Login, &login::spell(&request.login));
     let found = app.ledger.find_credentials(login_hash).await?;
     let hash = found.as_ref().map(|found| found.password_hash.clone());
     let is_right = app.passwords.verify(request.password, hash).await?;

@@ -33,9 +33,7 @@ pub async fn refresh(
     };
     let (next, next_hash) = token::mint().map_err(Problem::internal)?;
     match app.ledger.rotate_refresh(sent, next_hash, token::TTL_S).await? {
-        Rotated::Done(holder) => {
-            issue(&app, holder.account, holder.role, &holder.patients, next)
-        }
+        Rotated::Done(holder) => issue(&app, holder.account, holder.role, &holder.patients, next),
         Rotated::Reused => {
             tracing::warn!("a used refresh token came again: its family has ended");
             Err(Code::Unauthorized.into())

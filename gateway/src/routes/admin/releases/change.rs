@@ -19,7 +19,7 @@ use crate::problem::{Code, Problem, ProblemBody};
     post,
     path = "/v1/admin/releases/{id}/preheat",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     params(("id" = String, Path, description = "The release")),
     responses(
         (status = 200, body = ReleaseView),
@@ -41,7 +41,7 @@ pub async fn preheat_release(
     post,
     path = "/v1/admin/releases/{id}/pause",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     params(("id" = String, Path, description = "The release")),
     responses(
         (status = 200, body = ReleaseView),
@@ -63,7 +63,7 @@ pub async fn pause_release(
     post,
     path = "/v1/admin/releases/{id}/resume",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     params(("id" = String, Path, description = "The release")),
     responses(
         (status = 200, body = ReleaseView),
@@ -87,7 +87,7 @@ pub async fn resume_release(
     post,
     path = "/v1/admin/releases/{id}/close",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     params(("id" = String, Path, description = "The release")),
     responses(
         (status = 200, body = ReleaseView),
@@ -135,7 +135,7 @@ async fn tell_redis(app: &App, release: &Release) {
         paused: release.paused,
         version: release.version,
     };
-    let told = app.settings.partitions.all().map(|partition| async move {
+    let told = app.partitions.all().map(|partition| async move {
         if let Err(error) = app.inventory.set_window(partition, release.id, window).await {
             tracing::warn!(%error, %partition, "a release's window was not told to Redis");
         }

@@ -45,7 +45,7 @@ pub struct ReleaseRequest {
     post,
     path = "/v1/admin/releases",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     request_body = ReleaseRequest,
     responses(
         (status = 201, body = ReleaseView),

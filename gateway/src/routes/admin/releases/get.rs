@@ -14,7 +14,7 @@ use crate::problem::{Code, Problem, ProblemBody};
     get,
     path = "/v1/admin/releases/{id}",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     params(("id" = String, Path, description = "The release")),
     responses(
         (status = 200, body = ReleaseView),

@@ -27,7 +27,7 @@ pub struct ReleasesQuery {
     get,
     path = "/v1/admin/releases",
     tag = "admin",
-    security(("bearer" = [])),
+    security(("token" = [])),
     params(ReleasesQuery),
     responses(
         (status = 200, body = Page<ReleaseView>),

@@ -91,7 +91,7 @@ pub async fn find(app: &App, id: ReleaseId) -> Result<Option<(Release, ReleaseVi
 async fn left(app: &App, slots: Vec<SlotId>) -> Option<u64> {
     let mut sessions: BTreeMap<Partition, Vec<SessionId>> = BTreeMap::new();
     for slot in &slots {
-        let of_partition = sessions.entry(app.settings.partitions.of_slot(*slot)).or_default();
+        let of_partition = sessions.entry(app.partitions.of_slot(*slot)).or_default();
         // Slots come by id, so those of one session stand together.
         if of_partition.last() != Some(&slot.session()) {
             of_partition.push(slot.session());

@@ -1,0 +1,204 @@
+//! What this gateway remembers of the bookings it accepted.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use booking::{AccountId, Booking, BookingId, Digest, Partition, PatientId};
+use inventory::Inventory;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::held::HeldByPatient;
+use super::recent::Recent;
+use super::refusals::{Known, Refusals};
+
+/// A booking accepted here, and what was answered.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The booking.
+    pub booking: Booking,
+    /// Its place in the line, if known.
+    pub ticket: Option<Ticket>,
+    is_certain: AtomicBool,
+}
+
+/// A place in the line of a partition, within one epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Counts the holds of the epoch.
+    pub number: u64,
+    /// How many of them were settled when this one was taken.
+    pub settled: u64,
+}
+
+impl Accepted {
+    /// Notes a booking of which nothing is certain yet.
+    pub fn new(booking: Booking, ticket: Option<Ticket>) -> Self {
+        Self { booking, ticket, is_certain: AtomicBool::new(false) }
+    }
+
+    /// Tells whether the booking is confirmed and certified: the patient may be told "queued".
+    pub fn is_certain(&self) -> bool {
+        self.is_certain.load(Ordering::Acquire)
+    }
+
+    /// Notes that it is.
+    pub fn set_certain(&self) {
+        self.is_certain.store(true, Ordering::Release);
+    }
+}
+
+/// How long an accepted booking is remembered.
+const TTL: Duration = Duration::from_mins(10);
+const ACCEPTED_MAX: usize = 100_000;
+const SLOTS_MAX: usize = 50_000;
+/// How old the knowledge of unsettled winners may be.
+const SYNC_EVERY: Duration = Duration::from_millis(500);
+const OUTBOX_PAGE: usize = 1_000;
+const OUTBOX_PAGES_MAX: usize = 100;
+
+/// The memory of admission.
+#[derive(Debug)]
+pub struct Memory {
+    /// Refusals by slot.
+    pub refusals: Refusals,
+    /// What patients hold, as PostgreSQL tells it.
+    pub held: HeldByPatient,
+    accepted: Recent<BookingId, Arc<Accepted>>,
+    keys: Recent<(AccountId, Digest), Arc<Accepted>>,
+    patients: Recent<PatientId, ()>,
+    unsettled: Vec<Unsettled>,
+    wanted: Notify,
+}
+
+/// Who has an entry in the outbox of a partition: accepted by whichever gateway, not settled yet.
+#[derive(Debug, Default)]
+struct Unsettled {
+    is_wanted: AtomicBool,
+    seen: RwLock<Option<Seen>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    patients: HashSet<PatientId>,
+    /// When the look began.
+    at: Instant,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let partitions = usize::from(booking::partition::PARTITIONS_MAX);
+        Self {
+            refusals: Refusals::new(SLOTS_MAX),
+            held: HeldByPatient::default(),
+            accepted: Recent::new(TTL, ACCEPTED_MAX),
+            keys: Recent::new(TTL, ACCEPTED_MAX),
+            patients: Recent::new(TTL, ACCEPTED_MAX),
+            unsettled: (0..partitions).map(|_| Unsettled::default()).collect(),
+            wanted: Notify::new(),
+        }
+    }
+}
+
+impl Memory {
+    /// Remembers an accepted booking.
+    pub fn remember(&self, accepted: &Arc<Accepted>) {
+        let booking = &accepted.booking;
+        self.accepted.put(booking.id, Arc::clone(accepted));
+        self.keys.put((booking.account, booking.key), Arc::clone(accepted));
+        self.patients.put(booking.patient, ());
+    }
+
+    /// Returns what was accepted under this id.
+    pub fn by_id(&self, id: BookingId) -> Option<Arc<Accepted>> {
+        self.accepted.get(&id)
+    }
+
+    /// Returns what was accepted for this idempotency key.
+    pub fn by_key(&self, account: AccountId, key: Digest) -> Option<Arc<Accepted>> {
+        self.keys.get(&(account, key))
+    }
+
+    /// Tells whether this patient may be answered a slot's known refusal without asking Redis.
+    ///
+    /// A retry of a request that won must get the first answer, though the slot is sold out by
+    /// now. Whoever won before the refusal began is in one of four places: this gateway's own
+    /// memory, the outbox, a row in PostgreSQL, or, on its way from the outbox to its row, both.
+    /// The outbox is read first and the rows after it, so nobody slips through between the two.
+    /// Only if both were read after the refusal began is silence about a patient knowledge.
+    ///
+    /// What is left: a place that came back, was sold through another gateway to this patient, and
+    /// whose request is repeated here, all within half a second.
+    pub fn may_refuse(&self, patient: PatientId, partition: Partition, known: &Known) -> bool {
+        if !known.refusal.may_have_winners() {
+            return true;
+        }
+        let unsettled = self.of(partition);
+        unsettled.is_wanted.store(true, Ordering::Relaxed);
+        let seen = unsettled.seen.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(seen) = seen.as_ref().filter(|seen| seen.at >= known.since) else {
+            drop(seen);
+            self.wanted.notify_one();
+            return false;
+        };
+        let is_winner = seen.patients.contains(&patient)
+            || self.held.knows(patient)
+            || self.patients.get(&patient).is_some();
+        !is_winner
+    }
+
+    /// Reads outboxes of partitions where refusals are answered from memory, for ever.
+    pub async fn follow_outboxes(&self, inventory: &Inventory, ledger: &ledger::Ledger) {
+        loop {
+            let tick = tokio::time::sleep(SYNC_EVERY);
+            tokio::select! {
+                () = tick => {}
+                () = self.wanted.notified() => {}
+            }
+            let mut looks = Vec::new();
+            for number in 0..booking::partition::PARTITIONS_MAX {
+                let partition = Partition::new(number);
+                if !self.of(partition).is_wanted.swap(false, Ordering::Relaxed) {
+                    continue;
+                }
+                let at = Instant::now();
+                if let Some(patients) = outbox_patients(inventory, partition).await {
+                    looks.push((partition, Seen { patients, at }));
+                }
+            }
+            if looks.is_empty() || self.held.catch_up(ledger, 1_000).await.is_err() {
+                continue;
+            }
+            for (partition, look) in looks {
+                let seen = &self.of(partition).seen;
+                *seen.write().unwrap_or_else(PoisonError::into_inner) = Some(look);
+            }
+        }
+    }
+
+    fn of(&self, partition: Partition) -> &Unsettled {
+        &self.unsettled[usize::from(partition.get())]
+    }
+}
+
+async fn outbox_patients(
+    inventory: &Inventory,
+    partition: Partition,
+) -> Option<HashSet<PatientId>> {
+    let mut patients = HashSet::new();
+    let mut cursor = 0;
+    for _ in 0..OUTBOX_PAGES_MAX {
+        let (next, page) = inventory.scan_outbox(partition, cursor, OUTBOX_PAGE).await.ok()?;
+        if !page.unreadable.is_empty() {
+            return None;
+        }
+        patients.extend(page.bookings.iter().map(|booking| booking.patient));
+        if next == 0 {
+            return Some(patients);
+        }
+        cursor = next;
+    }
+    None
+}

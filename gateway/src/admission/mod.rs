@@ -1,0 +1,168 @@
+//! Admission: from a wish to a place in the queue, or a refusal that costs next to nothing.
+//!
+//! Read [`admit`] first; it reads aloud. Winners are few and go the whole way, with their id minted
+//! before any quota is touched; losers are many and are answered from memory where memory is sure.
+
+pub mod facts;
+pub mod held;
+pub mod memory;
+pub mod place;
+pub mod recent;
+pub mod refusals;
+mod replay;
+
+use booking::{AccountId, Booking, BookingId, Digest, Epoch, Partition, PatientId, SlotId, UnixMs};
+use broker::Link;
+use ledger::booking_row::BookingRow;
+use std::sync::Arc;
+
+use self::held::Standing;
+use self::memory::Accepted;
+use self::refusals::Refusal;
+use crate::app::App;
+
+/// What a patient asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Who asks.
+    pub account: AccountId,
+    /// For which slot.
+    pub slot: SlotId,
+    /// For whom.
+    pub patient: PatientId,
+    /// Digest of the idempotency key.
+    pub key: Digest,
+    /// Digest of slot and patient.
+    pub request: Digest,
+}
+
+impl Wish {
+    /// Notes a wish under an idempotency key.
+    pub fn new(account: AccountId, slot: SlotId, patient: PatientId, key: &str) -> Self {
+        let (key, request) = (Digest::of_key(key), Digest::of_request(slot, patient));
+        Self { account, slot, patient, key, request }
+    }
+
+    /// Makes it a booking.
+    pub fn booking(&self, id: BookingId, epoch: Epoch, accepted_at: UnixMs) -> Booking {
+        let Self { account, slot, patient, key, request } = *self;
+        Booking { id, epoch, slot, patient, account, key, request, accepted_at }
+    }
+}
+
+/// What came of a wish.
+#[derive(Clone, Debug)]
+pub enum Admitted {
+    /// A place is set aside: "queued" if certain, else "pending".
+    Accepted(Arc<Accepted>),
+    /// The same request came before and has its final answer.
+    Final(Arc<BookingRow>),
+    /// The slot sells nothing now.
+    Refused(Refusal),
+    /// The key came before with another wish.
+    KeyReused,
+    /// The patient has a live booking in this session.
+    AlreadyBooked,
+    /// The patient reached a limit of the hospital.
+    LimitReached(&'static str),
+    /// More work than this gateway takes.
+    Overloaded,
+    /// Quota is being put in order.
+    Recovering,
+    /// Redis does not answer.
+    InventoryDown,
+    /// RabbitMQ takes nothing.
+    BrokerDown,
+    /// PostgreSQL does not answer.
+    LedgerDown,
+}
+
+/// Decides over a wish whose patient is the account's own.
+pub async fn admit(app: &App, wish: Wish) -> Admitted {
+    let partition = app.partitions.of_session(wish.slot.session());
+    let outcome = match recall(app, &wish) {
+        Standing::Replay(id) => finish(app, replay::answer(app.clone(), id, wish)).await,
+        Standing::KeyReused => Admitted::KeyReused,
+        Standing::AlreadyBooked => Admitted::AlreadyBooked,
+        Standing::LimitReached(limit) => Admitted::LimitReached(limit),
+        Standing::Free => match known_refusal(app, &wish, partition) {
+            Some(refusal) => Admitted::Refused(refusal),
+            None => match closed_gate(app, partition) {
+                Some(outcome) => outcome,
+                None => finish(app, place::take(app.clone(), wish, partition)).await,
+            },
+        },
+    };
+    metrics::counter!("slotrush_admissions_total", "outcome" => outcome.word()).increment(1);
+    outcome
+}
+
+/// Asks this gateway's memory whether the wish, or the patient, came before.
+fn recall(app: &App, wish: &Wish) -> Standing {
+    if let Some(first) = app.memory.by_key(wish.account, wish.key) {
+        let is_same = first.booking.request == wish.request;
+        return if is_same { Standing::Replay(first.booking.id) } else { Standing::KeyReused };
+    }
+    let facts = app.facts.peek(wish.slot.session());
+    app.memory.held.judge(wish, facts.as_deref())
+}
+
+fn known_refusal(app: &App, wish: &Wish, partition: Partition) -> Option<Refusal> {
+    let known = app.memory.refusals.find(wish.slot, app.clock.now())?;
+    let is_sure = !app.epochs.is_recovering(partition)
+        && app.memory.may_refuse(wish.patient, partition, &known);
+    is_sure.then_some(known.refusal)
+}
+
+/// Tells what is in the way before any quota is touched.
+fn closed_gate(app: &App, partition: Partition) -> Option<Admitted> {
+    if !app.epochs.is_ledger_up() {
+        return Some(Admitted::LedgerDown);
+    }
+    match app.publisher.link() {
+        Link::Up => {}
+        Link::Down | Link::Blocked => return Some(Admitted::BrokerDown),
+    }
+    if app.publisher.waiting(partition) >= app.settings.calls.publish_waiting_max {
+        return Some(Admitted::Overloaded);
+    }
+    (!app.inventory.is_up()).then_some(Admitted::InventoryDown)
+}
+
+/// Runs what must not be cancelled when the client goes away, and waits for it.
+async fn finish(app: &App, work: impl Future<Output = Admitted> + Send + 'static) -> Admitted {
+    let Ok(permit) = Arc::clone(&app.admissions).try_acquire_owned() else {
+        return Admitted::Overloaded;
+    };
+    let id = crate::request_id::current().unwrap_or_default();
+    let work = async move {
+        let outcome = crate::request_id::scope(id, work).await;
+        drop(permit);
+        outcome
+    };
+    app.tasks.spawn(work).await.unwrap_or(Admitted::Overloaded)
+}
+
+impl Admitted {
+    /// Returns the word of the metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Accepted(accepted) if accepted.is_certain() => "queued",
+            Self::Accepted(_) => "pending",
+            Self::Final(_) => "final",
+            Self::Refused(Refusal::SoldOut) => "slot_exhausted",
+            Self::Refused(Refusal::NotOpen { .. }) => "release_not_open",
+            Self::Refused(Refusal::Paused) => "release_paused",
+            Self::Refused(Refusal::Closed) => "release_closed",
+            Self::Refused(Refusal::NotPreheated) => "not_preheated",
+            Self::KeyReused => "idempotency_key_reused",
+            Self::AlreadyBooked => "already_booked",
+            Self::LimitReached(_) => "limit_reached",
+            Self::Overloaded => "overloaded",
+            Self::Recovering => "quota_recovering",
+            Self::InventoryDown => "inventory_unavailable",
+            Self::BrokerDown => "broker_unavailable",
+            Self::LedgerDown => "ledger_unavailable",
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The way of a winner: steps G1 to G4 of the protocol. Runs in a task of its own, to its end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use booking::{Booking, Partition};
+use broker::Published;
+use inventory::{Error, Hold};
+
+use super::memory::{Accepted, Ticket};
+use super::refusals::Refusal;
+use super::{Admitted, Wish, replay};
+use crate::app::App;
+
+/// How often a hold is tried again because Redis is in another epoch than this gateway thought.
+const EPOCH_RETRIES_MAX: u32 = 2;
+
+/// Takes a place for a wish, or tells why there is none.
+pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
+    for _ in 0..=EPOCH_RETRIES_MAX {
+        // A new id for every try: one id is offered to one epoch only (G4).
+        let Some(id) = app.minter.mint(partition).await else { return Admitted::Overloaded };
+        let now = app.clock.now();
+        let booking = wish.booking(id, app.epochs.current(partition), now);
+        let started = Instant::now();
+        let held = app.inventory.hold(partition, &booking, now).await;
+        metrics::histogram!("slotrush_hold_seconds").record(started.elapsed().as_secs_f64());
+        match held {
+            Ok(Hold::OtherEpoch { current }) => app.epochs.adopt(partition, current),
+            Ok(Hold::Held { left, ticket, settled }) => {
+                note_sale(&app, &booking, left);
+                let ticket = Ticket { number: ticket, settled };
+                let accepted = Arc::new(Accepted::new(booking, Some(ticket)));
+                app.memory.remember(&accepted);
+                return publish(&app, accepted).await;
+            }
+            Ok(Hold::Replayed { id, epoch, live: _ }) => {
+                return replay::held(app, id, epoch, wish).await;
+            }
+            Ok(Hold::KeyReused) => return Admitted::KeyReused,
+            Ok(Hold::AlreadyBooked { id: _ }) => return Admitted::AlreadyBooked,
+            Ok(Hold::SoldOut) => return refuse(&app, &booking, Refusal::SoldOut),
+            Ok(Hold::NotOpen { opens_at }) => {
+                return refuse(&app, &booking, Refusal::NotOpen { opens_at });
+            }
+            Ok(Hold::Paused) => return refuse(&app, &booking, Refusal::Paused),
+            Ok(Hold::Closed) => return refuse(&app, &booking, Refusal::Closed),
+            Ok(Hold::NotPreheated) => return refuse(&app, &booking, Refusal::NotPreheated),
+            Ok(Hold::Shut | Hold::Fenced) => return Admitted::Recovering,
+            // When unknown, it may have run. The outbox then has the booking, and the relay
+            // carries it; the client's next try finds it by its key.
+            Err(Error::Unavailable | Error::Unknown) => return Admitted::InventoryDown,
+            Err(Error::Refused(fault)) => {
+                tracing::error!(fault, "Redis refused a hold");
+                return Admitted::InventoryDown;
+            }
+        }
+    }
+    Admitted::Recovering
+}
+
+/// Publishes an accepted booking and notes whether it is certain (steps G2 and G3).
+pub async fn publish(app: &App, accepted: Arc<Accepted>) -> Admitted {
+    let booking = accepted.booking.clone();
+    let (id, partition) = (booking.id, booking.id.partition());
+    let started = Instant::now();
+    let published = app.publisher.publish(partition, booking).await;
+    metrics::histogram!("slotrush_publish_seconds").record(started.elapsed().as_secs_f64());
+    match published {
+        Published::Certain => accepted.set_certain(),
+        // In the queue or not, the outbox has it. Quota is not given back on a guess.
+        Published::Uncertain => {}
+    }
+    let request_id = crate::request_id::current();
+    tracing::info!(request_id, booking_id = %id, is_certain = accepted.is_certain(), "accepted");
+    Admitted::Accepted(accepted)
+}
+
+/// The last place tells everybody else at once.
+fn note_sale(app: &App, booking: &Booking, left: u32) {
+    if left == 0 && !app.epochs.is_recovering(booking.id.partition()) {
+        app.memory.refusals.note(booking.slot, Refusal::SoldOut);
+    } else {
+        app.memory.refusals.forget(booking.slot);
+    }
+}
+
+fn refuse(app: &App, booking: &Booking, refusal: Refusal) -> Admitted {
+    if app.epochs.is_recovering(booking.id.partition()) {
+        // Quota of an older epoch may come back, and slots may not be loaded yet.
+        return match refusal {
+            Refusal::SoldOut | Refusal::NotPreheated => Admitted::Recovering,
+            Refusal::NotOpen { .. } | Refusal::Paused | Refusal::Closed => {
+                Admitted::Refused(refusal)
+            }
+        };
+    }
+    app.memory.refusals.note(booking.slot, refusal);
+    Admitted::Refused(refusal)
+}

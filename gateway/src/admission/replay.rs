@@ -1,0 +1,79 @@
+//! A request that came before gets its first answer again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use booking::{BookingId, Epoch};
+
+use super::memory::Accepted;
+use super::place::publish;
+use super::{Admitted, Wish};
+use crate::app::App;
+
+/// How long a replay looks for the row before it goes on without.
+const ROW_WAIT: Duration = Duration::from_millis(400);
+
+/// Answers a request that memory, or PostgreSQL, says came before as `id`.
+pub(super) async fn answer(app: App, id: BookingId, wish: Wish) -> Admitted {
+    if let Ok(Some(row)) = app.rows.find(id, ROW_WAIT).await {
+        return Admitted::Final(row);
+    }
+    let remembered = app.memory.by_id(id);
+    if let Some(accepted) = remembered.filter(|accepted| accepted.is_certain()) {
+        return Admitted::Accepted(accepted);
+    }
+    again(app, id, wish, None).await
+}
+
+/// Answers a request that Redis says came before as `id`.
+pub(super) async fn held(app: App, id: BookingId, epoch: Epoch, wish: Wish) -> Admitted {
+    match app.rows.find(id, ROW_WAIT).await {
+        // Two accounts may act for one patient; a booking is shown to the one that made it.
+        Ok(Some(row)) if row.booking.account != wish.account => Admitted::AlreadyBooked,
+        Ok(Some(row)) => Admitted::Final(row),
+        Ok(None) | Err(_) => again(app, id, wish, Some(epoch)).await,
+    }
+}
+
+/// Publishes the first attempt again: whoever says "queued" has seen a confirm and checked the
+/// epoch after it. A second copy in the queue does no harm.
+async fn again(app: App, id: BookingId, wish: Wish, epoch: Option<Epoch>) -> Admitted {
+    let remembered = app.memory.by_id(id);
+    match app.inventory.find(id).await {
+        Ok(Some(booking)) if booking.account != wish.account => Admitted::AlreadyBooked,
+        Ok(Some(booking)) => {
+            let accepted = remembered.unwrap_or_else(|| Arc::new(Accepted::new(booking, None)));
+            app.memory.remember(&accepted);
+            publish(&app, accepted).await
+        }
+        // Settled between the two looks, most likely: the row is there now.
+        Ok(None) => match app.rows.find(id, ROW_WAIT).await {
+            Ok(Some(row)) if row.booking.account != wish.account => Admitted::AlreadyBooked,
+            Ok(Some(row)) => Admitted::Final(row),
+            Ok(None) => lost(&app, id, &wish, remembered, epoch),
+            Err(_) => Admitted::LedgerDown,
+        },
+        Err(error) => {
+            tracing::debug!(%error, "a replay found no outbox");
+            remembered.map_or(Admitted::InventoryDown, Admitted::Accepted)
+        }
+    }
+}
+
+/// Neither row nor outbox has it: pending, until it turns up or lapses.
+fn lost(
+    app: &App,
+    id: BookingId,
+    wish: &Wish,
+    remembered: Option<Arc<Accepted>>,
+    epoch: Option<Epoch>,
+) -> Admitted {
+    let Some(epoch) = remembered.as_ref().map(|accepted| accepted.booking.epoch).or(epoch) else {
+        return Admitted::Recovering;
+    };
+    Admitted::Accepted(remembered.unwrap_or_else(|| {
+        let accepted = Arc::new(Accepted::new(wish.booking(id, epoch, id.minted_at()), None));
+        app.memory.remember(&accepted);
+        accepted
+    }))
+}

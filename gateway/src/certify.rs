@@ -1,0 +1,49 @@
+//! Step G3: after a confirm, and only then, each epoch of the envelope must still not be sealed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use booking::{Epoch, Partition};
+use broker::Certify;
+use ledger::Ledger;
+use tokio::sync::Semaphore;
+
+use crate::epochs::Epochs;
+
+/// Checks on their way at once. More than that means PostgreSQL is not keeping up, and nobody is
+/// told "queued" then.
+const CHECKS_MAX: usize = 64;
+
+/// Makes the check the publisher asks after each confirm: false for all if PostgreSQL is not
+/// there in time.
+///
+/// The statement itself runs in a task of its own and is not cancelled with the wait.
+pub fn certify(ledger: Ledger, epochs: Arc<Epochs>, timeout_ms: u64) -> Certify {
+    let turns = Arc::new(Semaphore::new(CHECKS_MAX));
+    let timeout = Duration::from_millis(timeout_ms);
+    Arc::new(move |asked: Vec<(Partition, Epoch)>| {
+        let (ledger, epochs, turns) = (ledger.clone(), Arc::clone(&epochs), Arc::clone(&turns));
+        Box::pin(async move {
+            let none = vec![false; asked.len()];
+            let Ok(turn) = turns.try_acquire_owned() else { return none };
+            let check = tokio::spawn(async move {
+                let answer = ledger.are_open(&asked).await;
+                drop(turn);
+                answer
+            });
+            let answer = match tokio::time::timeout(timeout, check).await {
+                Ok(Ok(Ok(answer))) if answer.len() == none.len() => Some(answer),
+                Ok(Ok(Ok(_)) | Err(_)) | Err(_) => None,
+                Ok(Ok(Err(error))) => {
+                    tracing::debug!(%error, "the check of an epoch failed");
+                    None
+                }
+            };
+            epochs.note_check(answer.is_some());
+            if answer.is_none() {
+                metrics::counter!("slotrush_epoch_checks_failed_total").increment(1);
+            }
+            answer.unwrap_or(none)
+        })
+    })
+}

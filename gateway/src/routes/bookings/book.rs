@@ -1,0 +1,165 @@
+//! `POST /v1/bookings`: ask for a place.
+
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
+use axum::http::header::{LOCATION, RETRY_AFTER};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use booking::{PatientId, SlotId};
+use serde::Deserialize;
+
+use crate::admission::refusals::Refusal;
+use crate::admission::{Admitted, Wish, admit};
+use crate::app::App;
+use crate::auth::Identity;
+use crate::extract::Json;
+use crate::limits::Allowance;
+use crate::problem::{Code, Problem, ProblemBody};
+use crate::status::view::{self, BookingView};
+
+/// A wish for a place.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewBooking {
+    /// The slot.
+    #[schema(value_type = String, example = "19713")]
+    slot_id: SlotId,
+    /// The person to be seen: a patient of the account.
+    #[schema(value_type = String, example = "8")]
+    patient_id: PatientId,
+}
+
+/// Who asks, within the account's rate.
+pub(super) struct Booker {
+    identity: Identity,
+    allowance: Option<Allowance>,
+}
+
+impl FromRequestParts<App> for Booker {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let identity = Identity::from_request_parts(parts, app).await?;
+        let allowance = app.limits.admit_account(identity.account)?;
+        Ok(Self { identity, allowance })
+    }
+}
+
+/// Ask for a place
+///
+/// Repeat the request with the same `Idempotency-Key` until it is answered: it books once. `queued`
+/// is a promise; `pending` is not yet one: follow the booking.
+#[utoipa::path(
+    post,
+    path = "/v1/bookings",
+    tag = "bookings",
+    security(("token" = [])),
+    params(("Idempotency-Key" = String, Header, description = "1 to 64 visible ASCII characters",
+        min_length = 1, max_length = 64)),
+    request_body = NewBooking,
+    responses(
+        (status = 202, description = "Accepted", body = BookingView,
+            headers(("Location", description = "The booking"), ("Retry-After", description = "Seconds"))),
+        (status = 200, description = "The same request came before and has its answer", body = BookingView),
+        (status = "4XX", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", description = "Not now", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn book(State(app): State<App>, booker: Booker, request: Request) -> Response {
+    let answer = answer(&app, &booker.identity, request).await;
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
+    if let Some(allowance) = booker.allowance {
+        allowance.write(response.headers_mut());
+    }
+    response
+}
+
+async fn answer(app: &App, identity: &Identity, request: Request) -> Result<Response, Problem> {
+    let key = idempotency_key(request.headers())?;
+    let Json(NewBooking { slot_id, patient_id }) = Json::from_request(request, app).await?;
+    app.limits.admit_session(slot_id.session())?;
+    if !app.patients.acts_for(identity, patient_id).await? {
+        return Err(Code::NotFound.into());
+    }
+    let wish = Wish::new(identity.account, slot_id, patient_id, &key);
+    write(app, &wish, admit(app, wish).await).await
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let value = values.next().ok_or(Problem::new(Code::IdempotencyKeyMissing))?;
+    let is_good = |text: &&str| {
+        (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let text = value.to_str().ok().filter(is_good).filter(|_| values.next().is_none());
+    text.map(str::to_owned).ok_or_else(|| Code::IdempotencyKeyMalformed.into())
+}
+
+/// Turns what came of the wish into the answer.
+async fn write(app: &App, wish: &Wish, outcome: Admitted) -> Result<Response, Problem> {
+    let code = match outcome {
+        Admitted::Accepted(accepted) => {
+            let view = view::of_accepted(app, &accepted).await;
+            let location = HeaderValue::from_str(&format!("/v1/bookings/{}", view.id));
+            let mut response = (StatusCode::ACCEPTED, Json(view)).into_response();
+            let headers = response.headers_mut();
+            headers.insert(RETRY_AFTER, HeaderValue::from(1));
+            if let Ok(location) = location {
+                headers.insert(LOCATION, location);
+            }
+            return Ok(response);
+        }
+        Admitted::Final(row) => {
+            let zone = view::zone(app, &row.booking).await;
+            return Ok(Json(view::of_row(&row, &zone)).into_response());
+        }
+        Admitted::Refused(refusal) => return Err(refused(app, wish, refusal)),
+        Admitted::LimitReached(limit) => {
+            return Err(Problem::new(Code::LimitReached).with_limit(limit));
+        }
+        Admitted::KeyReused => Code::IdempotencyKeyReused,
+        Admitted::AlreadyBooked => Code::AlreadyBooked,
+        Admitted::Overloaded => Code::Overloaded,
+        Admitted::Recovering => Code::QuotaRecovering,
+        Admitted::InventoryDown => Code::InventoryUnavailable,
+        Admitted::BrokerDown => Code::BrokerUnavailable,
+        Admitted::LedgerDown => Code::LedgerUnavailable,
+    };
+    Err(code.into())
+}
+
+fn refused(app: &App, wish: &Wish, refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::SoldOut => Code::SlotExhausted.into(),
+        Refusal::NotOpen { opens_at } => {
+            let facts = app.facts.peek(wish.slot.session());
+            let zone = facts.map_or(jiff::tz::TimeZone::UTC, |facts| facts.zone.clone());
+            Problem::new(Code::ReleaseNotOpen).with_opens_at(opens_at, &zone)
+        }
+        Refusal::Paused => Code::ReleasePaused.into(),
+        Refusal::Closed => Code::ReleaseClosed.into(),
+        Refusal::NotPreheated => Code::NotPreheated.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_1_to_64_visible_characters_and_there_is_one() {
+        let key = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                let value = HeaderValue::from_bytes(value.as_bytes()).expect("a header value");
+                headers.append("idempotency-key", value);
+            }
+            idempotency_key(&headers).map_err(|problem| problem.code())
+        };
+        assert_eq!(key(&["a~!"]), Ok("a~!".to_owned()));
+        assert_eq!(key(&[]), Err(Code::IdempotencyKeyMissing));
+        for bad in [&[""][..], &["a b"], &["é"], &["a", "b"], &[&"x".repeat(65)]] {
+            assert_eq!(key(bad), Err(Code::IdempotencyKeyMalformed), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `GET /v1/bookings/{id}`: what became of a booking, now or as soon as it is final.
+
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::State;
+use booking::BookingId;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::auth::Identity;
+use crate::extract::{Json, PathId, Query};
+use crate::problem::{Code, Problem, ProblemBody};
+use crate::routes::Place;
+use crate::status::view::{self, BookingView};
+use crate::status::{self, Known};
+
+/// How long to wait.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Wait {
+    /// Seconds to wait for the final answer (0 to 20)
+    #[serde(default)]
+    #[param(minimum = 0, maximum = 20)]
+    wait: u8,
+}
+
+const WAIT_S_MAX: u8 = 20;
+
+/// See what became of a booking
+///
+/// With `wait`, answers as soon as the booking is final, or after so many seconds.
+#[utoipa::path(
+    get,
+    path = "/v1/bookings/{id}",
+    tag = "bookings",
+    security(("token" = [])),
+    params(("id" = String, Path, description = "The booking"), Wait),
+    responses(
+        (status = 200, description = "The booking", body = BookingView),
+        (status = "4XX", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", description = "Not now", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn status(
+    State(app): State<App>,
+    identity: Identity,
+    PathId(id): PathId<BookingId>,
+    Query(Wait { wait }): Query<Wait>,
+    Extension(place): Extension<Place>,
+) -> Result<Json<BookingView>, Problem> {
+    if wait > WAIT_S_MAX {
+        return Err(Problem::new(Code::InvalidField).with_field("?wait", "0 to 20"));
+    }
+    let mut known = status::find(&app, id, identity.account).await;
+    if wait > 0 && matches!(known, Known::Accepted(_)) {
+        let until = Instant::now() + Duration::from_secs(wait.into());
+        place.give_up();
+        known = status::wait(&app, id, identity.account, until, known).await;
+    }
+    view::show(&app, known).await.map(Json)
+}

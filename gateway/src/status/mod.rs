@@ -1,0 +1,170 @@
+//! What became of a booking: poll, long-poll, events.
+//!
+//! The order of the looks is fixed: the row, the outbox, this gateway's memory, the row again (a
+//! booking leaves the outbox only when its row stands, so whoever finds neither looks once more).
+//! What is found nowhere while quota recovers is not "not found" but "ask again".
+
+pub mod progress;
+pub mod rows;
+pub mod view;
+pub mod waiters;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use booking::{AccountId, Booking, BookingId};
+use ledger::booking_row::{BookingRow, Lapsed};
+use tokio::time::Instant;
+
+use crate::admission::memory::Accepted;
+use crate::app::App;
+
+/// What is known of a booking.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// Its final row.
+    Row(Arc<BookingRow>),
+    /// Accepted, not final yet.
+    Accepted(Arc<Accepted>),
+    /// There is no such booking, or it is another account's.
+    NotFound,
+    /// It can't be told now: quota is being put in order.
+    Recovering,
+    /// It can't be told now: PostgreSQL does not answer.
+    LedgerDown,
+    /// It can't be told now: Redis does not answer.
+    InventoryDown,
+}
+
+const ROW_WAIT: Duration = Duration::from_millis(700);
+/// How old a pending booking must be before it may lapse.
+const LAPSE_AFTER_MS: u64 = 5_000;
+
+/// Finds out what became of a booking of this account.
+pub async fn find(app: &App, id: BookingId, account: AccountId) -> Known {
+    if id.partition().get() >= app.partitions.get() {
+        return Known::NotFound;
+    }
+    let row =
+        if app.epochs.is_ledger_up() { app.rows.find(id, ROW_WAIT).await } else { Err(rows::Down) };
+    if let Ok(Some(row)) = row {
+        return own_row(row, account);
+    }
+    let remembered = app.memory.by_id(id);
+    match app.inventory.find(id).await {
+        Ok(Some(booking)) => own_booking(app, booking, remembered, account),
+        Ok(None) => nowhere(app, id, account, remembered, row.is_ok()).await,
+        Err(error) => {
+            tracing::debug!(%error, "a status found no outbox");
+            match remembered {
+                Some(accepted) => own(accepted, account),
+                None => Known::InventoryDown,
+            }
+        }
+    }
+}
+
+/// Waits until the booking is final, or `until`. `known` is what is known now.
+pub async fn wait(
+    app: &App,
+    id: BookingId,
+    account: AccountId,
+    until: Instant,
+    known: Known,
+) -> Known {
+    let Known::Accepted(accepted) = &known else { return known };
+    let Some(mut waiter) = app.waiters.join(id) else { return known };
+    let limit = until.saturating_duration_since(Instant::now());
+    let row = tokio::select! {
+        row = waiter.answer(limit) => row,
+        // A program that stops keeps nobody waiting.
+        () = app.shutdown.cancelled() => None,
+    };
+    match row {
+        Some(row) => own_row(row, account),
+        None if accepted.is_certain() => known,
+        // It may have become certain, or lapsed.
+        None => find(app, id, account).await,
+    }
+}
+
+async fn nowhere(
+    app: &App,
+    id: BookingId,
+    account: AccountId,
+    remembered: Option<Arc<Accepted>>,
+    is_ledger_up: bool,
+) -> Known {
+    if !is_ledger_up {
+        return remembered.map_or(Known::LedgerDown, |accepted| own(accepted, account));
+    }
+    match app.rows.find(id, ROW_WAIT).await {
+        Ok(Some(row)) => return own_row(row, account),
+        Ok(None) => {}
+        Err(rows::Down) => {
+            return remembered.map_or(Known::LedgerDown, |accepted| own(accepted, account));
+        }
+    }
+    let is_recovering = app.epochs.is_recovering(id.partition());
+    match remembered {
+        Some(accepted) if accepted.booking.account != account => Known::NotFound,
+        Some(accepted) if accepted.is_certain() || is_recovering => Known::Accepted(accepted),
+        Some(accepted) => lapse(app, accepted).await,
+        None if is_recovering => Known::Recovering,
+        None => Known::NotFound,
+    }
+}
+
+/// S1: ends a pending booking that nothing holds any more, so that its patient is free again.
+async fn lapse(app: &App, accepted: Arc<Accepted>) -> Known {
+    let booking = accepted.booking.clone();
+    let age_ms = app.clock.now().since(booking.accepted_at);
+    if age_ms < LAPSE_AFTER_MS || !is_ledger_true(app, &booking).await {
+        return Known::Accepted(accepted);
+    }
+    // Once more, now that the ledger is known to be the true one.
+    if !matches!(app.inventory.find(booking.id).await, Ok(None)) {
+        return Known::Accepted(accepted);
+    }
+    let ledger = app.ledger.clone();
+    let lapsed = app.tasks.spawn(async move { ledger.lapse(&booking).await }).await;
+    match lapsed {
+        Ok(Ok(Lapsed::Row(row))) => Known::Row(Arc::new(row)),
+        Ok(Ok(Lapsed::NotYet)) | Err(_) => Known::Accepted(accepted),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a pending booking could not lapse");
+            Known::Accepted(accepted)
+        }
+    }
+}
+
+/// Tells whether Redis holds the current epoch's own ledger: only its outbox is evidence.
+async fn is_ledger_true(app: &App, booking: &Booking) -> bool {
+    let partition = booking.id.partition();
+    let current = app.epochs.current(partition);
+    let Ok(seen) = app.inventory.inspect(partition).await else { return false };
+    seen.ledger.is_some_and(|head| head.open && head.epoch == current && head.term == seen.term)
+}
+
+fn own_row(row: Arc<BookingRow>, account: AccountId) -> Known {
+    if row.booking.account == account { Known::Row(row) } else { Known::NotFound }
+}
+
+fn own(accepted: Arc<Accepted>, account: AccountId) -> Known {
+    if accepted.booking.account == account { Known::Accepted(accepted) } else { Known::NotFound }
+}
+
+fn own_booking(
+    app: &App,
+    booking: Booking,
+    remembered: Option<Arc<Accepted>>,
+    account: AccountId,
+) -> Known {
+    let accepted = remembered.unwrap_or_else(|| {
+        // Accepted by another gateway, or before a restart. Pending, for all this one knows.
+        let accepted = Arc::new(Accepted::new(booking, None));
+        app.memory.remember(&accepted);
+        accepted
+    });
+    own(accepted, account)
+}

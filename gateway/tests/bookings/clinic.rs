@@ -1,0 +1,415 @@
+//! A small clinic on real servers: one session, its slots on offer, patients with tokens, a gateway
+//! over HTTP, and, where a test wants them, a worker that persists and tops up.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use booking::rules::Limits;
+use booking::{
+    AccountId, Booking, Clock, Epoch, Nonce, Partition, PartitionCount, PatientId, ReleaseId,
+    SessionId, SlotId, SystemClock, UnixMs,
+};
+use broker::{Delivered, Handler, Verdict};
+use clap::Parser;
+use gateway::auth::{Role, Tokens};
+use gateway::settings::Cli;
+use inventory::{Inventory, Window};
+use ledger::Ledger;
+use ledger::catalogue::{
+    DepartmentCreated, DoctorCreated, HospitalCreated, NewDoctor, NewSession, NewSlot, Period,
+    Rank, SessionCreated,
+};
+use ledger::epoch::Opened;
+use ledger::release::{NewRelease, ReleaseChanged, ReleaseCreated, ReleaseVerb};
+use serde_json::Value;
+use testkit::{Database, Redis};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Where the release's window lies, from now.
+#[derive(Clone, Copy)]
+pub(crate) enum Release {
+    Open,
+    OpensIn(i64),
+    Ended,
+}
+
+/// What a clinic is to be like.
+pub(crate) struct Plan {
+    pub(crate) capacities: Vec<u32>,
+    pub(crate) patients: u32,
+    pub(crate) release: Release,
+    pub(crate) limits: Limits,
+    pub(crate) args: Vec<String>,
+}
+
+impl Plan {
+    pub(crate) fn of(capacities: &[u32], patients: u32) -> Self {
+        Self {
+            capacities: capacities.to_vec(),
+            patients,
+            release: Release::Open,
+            limits: Limits::default(),
+            args: vec!["--limits=off".into()],
+        }
+    }
+}
+
+pub(crate) struct Clinic {
+    pub(crate) redis: Redis,
+    _database: Database,
+    _keys: tempfile::TempDir,
+    pub(crate) ledger: Ledger,
+    pub(crate) inventory: Inventory,
+    pub(crate) broker: broker::Settings,
+    pub(crate) address: SocketAddr,
+    pub(crate) slots: Vec<SlotId>,
+    pub(crate) patients: Vec<(AccountId, PatientId, String)>,
+    pub(crate) partition: Partition,
+    pub(crate) release: ReleaseId,
+    pub(crate) version: u64,
+    nonce: Nonce,
+    cli: Vec<String>,
+    pub(crate) stop: CancellationToken,
+    helpers: CancellationToken,
+    pub(crate) running: Option<JoinHandle<anyhow::Result<()>>>,
+    http: reqwest::Client,
+}
+
+impl Drop for Clinic {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.helpers.cancel();
+    }
+}
+
+const PARTITIONS: u8 = 2;
+const DAY_MS: i64 = 86_400_000;
+
+impl Clinic {
+    /// Builds it and waits until the gateway is ready.
+    pub(crate) async fn open(plan: Plan) -> anyhow::Result<Self> {
+        let (redis, database) = (Redis::start().await?, Database::create().await?);
+        let amqp = testkit::amqp_url().await?;
+        let keys = tempfile::tempdir()?;
+        gateway::auth::keys::generate(keys.path())?;
+        let key_file = |name: &str| keys.path().join(name).display().to_string();
+        let mut args = vec![
+            "gateway".to_owned(),
+            format!("--redis-url={}", redis.url()),
+            format!("--amqp-url={amqp}"),
+            format!("--database-url={}", database.url()),
+            format!("--queue-prefix={}", testkit::unique()),
+            format!("--partitions={PARTITIONS}"),
+            format!("--token-key-file={}", key_file("token-key.pem")),
+            format!("--data-key-file={}", key_file("data-key")),
+        ];
+        args.extend(plan.args.clone());
+        let settings = Cli::try_parse_from(&args)?.settings;
+        let addresses = settings.stores.addresses()?;
+        let partitions = PartitionCount::new(PARTITIONS).context("two is allowed")?;
+        let ledger = Ledger::start(&settings.ledger(&addresses))?;
+        ledger.migrate().await?;
+        ledger.check_partitions(partitions).await?;
+        let inventory = Inventory::start(&settings.inventory(&addresses))?;
+        testkit::eventually("Redis", Duration::from_secs(5), async || {
+            inventory.is_up().then_some(())
+        })
+        .await?;
+        let mut broker = settings.broker(&addresses, partitions);
+        (broker.prefetch, broker.batch_bookings_max, broker.batch_wait_ms) = (16, 200, 5);
+
+        let tokens = Tokens::load(&settings.auth)?;
+        let now = SystemClock.now();
+        let mut patients = Vec::new();
+        for (account, patient) in ledger.create_crowd(plan.patients.max(1)).await? {
+            let token = tokens.issue(account, Role::Patient, &[patient], now)?;
+            patients.push((account, patient, token));
+        }
+        let actor = patients[0].0;
+        let (release, slots) = offer(&ledger, actor, partitions, &plan).await?;
+        let mut clinic = Self {
+            partition: partitions.of_slot(slots[0]),
+            nonce: Nonce::from_random(7),
+            version: 1,
+            address: ([127, 0, 0, 1], 0).into(),
+            stop: CancellationToken::new(),
+            helpers: CancellationToken::new(),
+            running: None,
+            http: reqwest::Client::new(),
+            _database: database,
+            _keys: keys,
+            cli: args,
+            redis,
+            ledger,
+            inventory,
+            broker,
+            slots,
+            patients,
+            release,
+        };
+        for number in 0..PARTITIONS {
+            clinic.open_epoch(Partition::new(number)).await?;
+        }
+        clinic.set_window(plan.release, false).await?;
+        clinic.top_up().await?;
+        clinic.start_gateway().await?;
+        Ok(clinic)
+    }
+
+    /// Starts a gateway on the same servers, on a new port, and waits until it takes bookings.
+    pub(crate) async fn start_gateway(&mut self) -> anyhow::Result<()> {
+        let settings = Cli::try_parse_from(&self.cli)?.settings;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let admin = TcpListener::bind("127.0.0.1:0").await?;
+        let ready = format!("http://{}/readyz", admin.local_addr()?);
+        self.address = listener.local_addr()?;
+        self.stop = CancellationToken::new();
+        let run = gateway::run(settings, listener, admin, self.stop.clone());
+        self.running = Some(tokio::spawn(run));
+        testkit::eventually("a ready gateway", Duration::from_secs(20), async || {
+            let answer = self.http.get(&ready).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await
+    }
+
+    /// Stops the gateway gracefully and returns how it ended.
+    pub(crate) async fn stop_gateway(&mut self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.running.take().context("a gateway runs")?.await?
+    }
+
+    async fn open_epoch(&self, partition: Partition) -> anyhow::Result<()> {
+        let prepared = self.inventory.prepare(partition, &self.nonce, Epoch::NONE, false).await?;
+        let inventory::Prepared::Shell(term) = prepared else { bail!("no shell: {prepared:?}") };
+        let opened = self.ledger.open_epoch(partition, Epoch::NONE, &term, &self.nonce).await?;
+        let Opened::Epoch(epoch) = opened else { bail!("no epoch: {opened:?}") };
+        self.inventory.open(partition, epoch, &term, &self.nonce).await?;
+        Ok(())
+    }
+
+    /// Tells Redis the release's window.
+    pub(crate) async fn set_window(
+        &mut self,
+        release: Release,
+        paused: bool,
+    ) -> anyhow::Result<()> {
+        let now = SystemClock.now();
+        let (opens_at, closes_at) = match release {
+            Release::Open => (now.plus_ms(-1_000), now.plus_ms(DAY_MS)),
+            Release::OpensIn(ms) => (now.plus_ms(ms), now.plus_ms(DAY_MS)),
+            Release::Ended => (now.plus_ms(-DAY_MS), now.plus_ms(-1_000)),
+        };
+        self.version += 1;
+        let window = Window { opens_at, closes_at, paused, version: self.version };
+        Ok(self.inventory.set_window(self.partition, self.release, window).await?)
+    }
+
+    /// R4 and R5: grants what is free.
+    pub(crate) async fn top_up(&self) -> anyhow::Result<()> {
+        top_up(&self.ledger, &self.inventory, self.partition, &self.nonce).await
+    }
+
+    /// Starts a worker for the session's partition; with `tops_up`, free places are granted again.
+    pub(crate) fn start_worker(&self, tops_up: bool) {
+        let (ledger, inventory) = (self.ledger.clone(), self.inventory.clone());
+        let worker = Worker { ledger: ledger.clone(), inventory: inventory.clone() };
+        let (broker, partition, stop) = (self.broker.clone(), self.partition, self.helpers.clone());
+        tokio::spawn(async move { broker::consume(&broker, partition, worker, stop).await });
+        if tops_up {
+            let (nonce, stop) = (self.nonce.clone(), self.helpers.clone());
+            tokio::spawn(async move {
+                while !stop.is_cancelled() {
+                    let _ = top_up(&ledger, &inventory, partition, &nonce).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            });
+        }
+    }
+
+    /// Sends a booking request of patient number `n`.
+    pub(crate) async fn book(&self, n: usize, slot: SlotId, key: &str) -> anyhow::Result<Answer> {
+        let (_, patient, token) = &self.patients[n];
+        let body = serde_json::json!({"slot_id": slot, "patient_id": patient});
+        self.post(token, &[("idempotency-key", key)], &body.to_string()).await
+    }
+
+    /// Sends any body to `POST /v1/bookings`.
+    pub(crate) async fn post(
+        &self,
+        token: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> anyhow::Result<Answer> {
+        let mut request = self
+            .http
+            .post(format!("http://{}/v1/bookings", self.address))
+            .bearer_auth(token)
+            .header("content-type", "application/json")
+            .body(body.to_owned());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Answer::read(request.send().await?).await
+    }
+
+    /// Asks `path` as patient number `n`.
+    pub(crate) async fn get(&self, n: usize, path: &str) -> anyhow::Result<Answer> {
+        let url = format!("http://{}{path}", self.address);
+        let token = &self.patients[n].2;
+        Answer::read(self.http.get(url).bearer_auth(token).send().await?).await
+    }
+
+    /// Cancels a booking as patient number `n`.
+    pub(crate) async fn cancel(&self, n: usize, id: &str) -> anyhow::Result<Answer> {
+        let url = format!("http://{}/v1/bookings/{id}/cancel", self.address);
+        let token = &self.patients[n].2;
+        Answer::read(self.http.post(url).bearer_auth(token).send().await?).await
+    }
+}
+
+/// An answer over HTTP.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) json: Value,
+}
+
+impl Answer {
+    async fn read(response: reqwest::Response) -> anyhow::Result<Self> {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await?;
+        let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Ok(Self { status, headers, json })
+    }
+
+    pub(crate) fn code(&self) -> (u16, &str) {
+        (self.status, self.json["code"].as_str().unwrap_or_default())
+    }
+
+    pub(crate) fn status(&self) -> (u16, &str) {
+        (self.status, self.json["status"].as_str().unwrap_or_default())
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        self.json["id"].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+async fn offer(
+    ledger: &Ledger,
+    actor: AccountId,
+    partitions: PartitionCount,
+    plan: &Plan,
+) -> anyhow::Result<(ReleaseId, Vec<SlotId>)> {
+    let zone = "Asia/Shanghai".to_owned();
+    let hospital = ledger.create_hospital(actor, "First".into(), zone, plan.limits).await?;
+    let HospitalCreated::Done(hospital) = hospital else { bail!("{hospital:?}") };
+    let department = ledger.create_department(actor, hospital, "Eyes".into()).await?;
+    let DepartmentCreated::Done(department) = department else { bail!("{department:?}") };
+    let new = NewDoctor { department, name: "Li".into(), rank: Rank::Chief, fee_fen: 5_000 };
+    let doctor = ledger.create_doctor(actor, new).await?;
+    let DoctorCreated::Done(doctor) = doctor else { bail!("{doctor:?}") };
+    let starts = SystemClock.now().plus_ms(3 * DAY_MS);
+    let slots = (0_i64..)
+        .zip(&plan.capacities)
+        .map(|(n, capacity)| {
+            let starts_at = starts.plus_ms(n * 3_600_000);
+            NewSlot { starts_at, ends_at: starts_at.plus_ms(3_600_000), capacity: *capacity }
+        })
+        .collect();
+    let on_date = jiff::Timestamp::from_millisecond(starts.0)?.to_zoned(jiff::tz::TimeZone::UTC);
+    let new = NewSession { doctor, on_date: on_date.date(), period: Period::Morning, slots };
+    let session = ledger.create_session(actor, partitions, new).await?;
+    let SessionCreated::Done(session) = session else { bail!("{session:?}") };
+    let slots = slots_of(session, plan.capacities.len())?;
+    let now = SystemClock.now();
+    let new = NewRelease {
+        hospital,
+        name: "Monday".into(),
+        opens_at: now,
+        closes_at: UnixMs(now.0 + DAY_MS),
+        slots: slots.clone(),
+    };
+    let release = ledger.create_release(actor, new).await?;
+    let ReleaseCreated::Done(release) = release else { bail!("{release:?}") };
+    let preheated = ledger.change_release(actor, release, ReleaseVerb::Preheat).await?;
+    anyhow::ensure!(preheated == ReleaseChanged::Done, "{preheated:?}");
+    Ok((release, slots))
+}
+
+fn slots_of(session: SessionId, count: usize) -> anyhow::Result<Vec<SlotId>> {
+    (0..count).map(|n| Ok(SlotId::of(session, u8::try_from(n)?))).collect()
+}
+
+async fn top_up(
+    ledger: &Ledger,
+    inventory: &Inventory,
+    partition: Partition,
+    nonce: &Nonce,
+) -> anyhow::Result<()> {
+    let rows = ledger.epochs().await?;
+    let row = rows.iter().rfind(|row| row.partition == partition).context("an epoch")?;
+    ledger.top_up(partition, row.epoch).await?;
+    let grants: Vec<_> = ledger
+        .grants(partition, row.epoch)
+        .await?
+        .into_iter()
+        .map(|grant| inventory::Grant {
+            slot: grant.slot,
+            granted: grant.granted,
+            release: grant.release,
+        })
+        .collect();
+    let Some(first) = grants.first() else { return Ok(()) };
+    let session = first.slot.session();
+    inventory.apply(partition, row.epoch, nonce, session, &grants, &[]).await?;
+    Ok(())
+}
+
+/// Persists and settles, as the worker does.
+struct Worker {
+    ledger: Ledger,
+    inventory: Inventory,
+}
+
+impl Handler for Worker {
+    async fn handle(&mut self, partition: Partition, batch: &[Delivered]) -> Vec<Verdict> {
+        let readable = batch.iter().filter_map(|delivered| delivered.message.as_ref().ok());
+        let bookings: Vec<Booking> =
+            readable.flat_map(|envelope| envelope.bookings.clone()).collect();
+        let retry = Verdict::Retry { after: Duration::from_millis(50) };
+        let Ok(persisted) = self.ledger.persist(partition, &bookings).await else {
+            return vec![retry; batch.len()];
+        };
+        let settled: Vec<(Booking, bool)> = bookings
+            .into_iter()
+            .map(|booking| {
+                let outcome = persisted.iter().find(|row| row.id == booking.id);
+                let is_live = outcome.is_some_and(|row| match row.outcome {
+                    ledger::persist::Outcome::Row { state, .. } => state.is_live(),
+                    _ => false,
+                });
+                (booking, is_live)
+            })
+            .collect();
+        let _ = self.inventory.settle(partition, &settled).await;
+        vec![Verdict::Ack; batch.len()]
+    }
+
+    async fn drained(&mut self, _: Partition, _: Epoch) -> Verdict {
+        Verdict::Ack
+    }
+}
+
+/// Shares a clinic between tasks.
+pub(crate) type Shared = Arc<Clinic>;

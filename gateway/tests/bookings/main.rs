@@ -1,0 +1,8 @@
+//! The hot path on real servers, over HTTP.
+
+mod book;
+mod clinic;
+mod door;
+mod follow;
+mod outages;
+mod refuse;

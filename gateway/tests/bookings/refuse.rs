@@ -1,0 +1,129 @@
+//! Every bad input has its own answer.
+
+use booking::rules::Limits;
+use booking::{Clock, SystemClock};
+
+use crate::clinic::{Clinic, Plan, Release};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_malformed_is_pointed_at() -> anyhow::Result<()> {
+    let clinic = Clinic::open(Plan::of(&[1], 2)).await?;
+    let token = clinic.patients[0].2.clone();
+    let (slot, patient) = (clinic.slots[0], clinic.patients[0].1);
+    let key = [("idempotency-key", "k")];
+    let good = format!(r#"{{"slot_id":"{slot}","patient_id":"{patient}"}}"#);
+    for (body, expected, pointer) in [
+        ("{".to_owned(), (400, "malformed_json"), ""),
+        (good.replace('}', ",\"x\":1}"), (400, "invalid_field"), "/x"),
+        (good.replace(&format!("\"{slot}\""), "\"0\""), (400, "invalid_field"), "/slot_id"),
+        (good.replace(&format!("\"{slot}\""), "12"), (400, "invalid_field"), "/slot_id"),
+        (format!("{good}{}", " ".repeat(5_000)), (413, "body_too_large"), ""),
+    ] {
+        let answer = clinic.post(&token, &key, &body).await?;
+        assert_eq!(answer.code(), expected, "{body}");
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        assert_eq!(answer.json["instance"], answer.header("x-request-id"));
+        if !pointer.is_empty() {
+            assert_eq!(answer.json["errors"][0]["pointer"], pointer, "{answer:?}");
+        }
+    }
+    let answer = clinic.post(&token, &[], &good).await?;
+    assert_eq!(answer.code(), (400, "idempotency_key_missing"));
+    let answer = clinic.post(&token, &[("idempotency-key", "a b")], &good).await?;
+    assert_eq!(answer.code(), (400, "idempotency_key_malformed"));
+    let http = reqwest::Client::new();
+    let url = format!("http://{}/v1/bookings", clinic.address);
+    let plain = http.post(&url).bearer_auth(&token).header("idempotency-key", "k");
+    assert_eq!(plain.body(good.clone()).send().await?.status(), 415);
+    assert_eq!(http.put(&url).send().await?.status(), 405);
+    assert_eq!(http.get(format!("{url}/x/y/z")).send().await?.status(), 404);
+    for bad in ["", "x", &token[..token.len() - 3]] {
+        let answer = clinic.post(bad, &key, &good).await?;
+        assert_eq!(answer.code(), (401, "unauthorized"));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn someone_elses_patient_is_like_none() -> anyhow::Result<()> {
+    let clinic = Clinic::open(Plan::of(&[1], 2)).await?;
+    let (token, slot) = (&clinic.patients[0].2, clinic.slots[0]);
+    let ask = async |patient: String| {
+        let body = format!(r#"{{"slot_id":"{slot}","patient_id":"{patient}"}}"#);
+        clinic.post(token, &[("idempotency-key", "k"), ("x-request-id", "same")], &body).await
+    };
+    let theirs = ask(clinic.patients[1].1.to_string()).await?;
+    let nobodys = ask("999999999".into()).await?;
+    assert_eq!(theirs.code(), (404, "not_found"));
+    assert_eq!(theirs.json, nobodys.json);
+    let unknown = clinic.get(0, "/v1/bookings/9223372036854775807").await?;
+    assert_eq!(unknown.code(), (404, "not_found"));
+    assert_eq!(clinic.get(0, "/v1/bookings/x").await?.code(), (404, "not_found"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_sells_only_in_its_window() -> anyhow::Result<()> {
+    let mut plan = Plan::of(&[9], 2);
+    plan.release = Release::OpensIn(1_500);
+    let mut clinic = Clinic::open(plan).await?;
+    let slot = clinic.slots[0];
+    let early = clinic.book(0, slot, "k").await?;
+    assert_eq!(early.code(), (409, "release_not_open"));
+    let opens_at: jiff::Timestamp = early.json["opens_at"].as_str().unwrap_or_default().parse()?;
+    assert!(opens_at.as_millisecond() > SystemClock.now().0 - 5_000);
+    // From the opening on, and not before, the first who asks is served: memory does not hold it up.
+    let answer = loop {
+        let answer = clinic.book(0, slot, "k").await?;
+        if answer.status != 409 {
+            break answer;
+        }
+        assert!(SystemClock.now().0 < opens_at.as_millisecond() + 200, "opened late");
+    };
+    assert_eq!(answer.status(), (202, "queued"));
+    assert!(SystemClock.now().0 >= opens_at.as_millisecond());
+
+    for (release, paused, code) in
+        [(Release::Open, true, "release_paused"), (Release::Ended, false, "release_closed")]
+    {
+        clinic.set_window(release, paused).await?;
+        testkit::eventually(code, std::time::Duration::from_secs(1), async || {
+            let answer = clinic.book(1, slot, "new").await.ok()?;
+            (answer.code() == (409, code)).then_some(())
+        })
+        .await?;
+        // A winner's repeat is answered all the same.
+        assert_eq!(clinic.book(0, slot, "k").await?.status(), (202, "queued"));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_the_hospital_is_told_at_once_when_it_is_known() -> anyhow::Result<()> {
+    let mut plan = Plan::of(&[9], 1);
+    plan.limits = Limits { per_day_max: Some(1), ..Limits::default() };
+    let clinic = Clinic::open(plan).await?;
+    clinic.start_worker(false);
+    let first = clinic.book(0, clinic.slots[0], "k").await?;
+    let path = format!("/v1/bookings/{}?wait=20", first.id());
+    assert_eq!(clinic.get(0, &path).await?.status(), (200, "booked"));
+    assert_eq!(clinic.book(0, clinic.slots[0], "new").await?.code(), (409, "already_booked"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_too_fast_waits_and_is_told_how_long() -> anyhow::Result<()> {
+    let mut plan = Plan::of(&[9], 2);
+    plan.args = vec!["--limit-account-per-second=1".into(), "--limit-account-burst=2".into()];
+    let clinic = Clinic::open(plan).await?;
+    let slot = clinic.slots[0];
+    let first = clinic.book(0, slot, "k").await?;
+    assert_eq!((first.status, first.header("ratelimit-limit")), (202, "2"));
+    assert_eq!(first.header("ratelimit-remaining"), "1");
+    clinic.book(0, slot, "k").await?;
+    let refused = clinic.book(0, slot, "k").await?;
+    assert_eq!(refused.code(), (429, "rate_limited"));
+    assert_eq!((refused.header("retry-after"), refused.header("ratelimit-remaining")), ("1", "0"));
+    assert_eq!(clinic.book(1, slot, "k").await?.status, 202);
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! The whole gateway over HTTP, without RabbitMQ: accounts, tokens, patients, catalogue,
+//! administration.
+
+mod accounts;
+mod administration;
+mod catalogue;
+mod world;

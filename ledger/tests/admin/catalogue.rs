@@ -1,0 +1,124 @@
+//! Hospitals, departments, doctors, sessions.
+
+use anyhow::Result;
+use booking::rules::Limits;
+use booking::{DepartmentId, DoctorId, HospitalId, SessionId};
+use jiff::civil::date;
+use ledger::catalogue::{
+    DepartmentCreated, DoctorCreated, HospitalCreated, NewDoctor, Rank, SessionCreated,
+    SessionFilter,
+};
+
+use crate::{World, partitions, slots_of};
+
+#[tokio::test]
+async fn names_are_unique_where_they_must_be_and_parents_must_exist() -> Result<()> {
+    let world = World::new().await?;
+    let clinic = world.clinic("first").await?;
+    let ledger = &world.ledger;
+    let (admin, zone) = (clinic.admin, "Asia/Shanghai".to_owned());
+    let made = ledger.create_hospital(admin, "first".into(), zone, Limits::default()).await?;
+    assert_eq!(made, HospitalCreated::NameTaken);
+    let made = ledger.create_department(admin, clinic.hospital, "内科".into()).await?;
+    assert_eq!(made, DepartmentCreated::NameTaken);
+    let made = ledger.create_department(admin, HospitalId::from(999), "内科".into()).await?;
+    assert_eq!(made, DepartmentCreated::NoHospital);
+    let department = DepartmentId::from(999);
+    let new = NewDoctor { department, name: "x".into(), rank: Rank::Resident, fee_fen: 0 };
+    assert_eq!(ledger.create_doctor(admin, new).await?, DoctorCreated::NoDepartment);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_made_is_listed_found_and_noted() -> Result<()> {
+    let world = World::new().await?;
+    let clinic = world.clinic("first").await?;
+    let ledger = &world.ledger;
+    let hospitals = ledger.hospitals(None, 10).await?;
+    assert_eq!(hospitals.len(), 1);
+    assert_eq!(hospitals[0].limits.per_day_max, Some(2));
+    assert_eq!(hospitals[0].limits.per_week_max, None);
+    assert!(ledger.hospitals(Some(clinic.hospital), 10).await?.is_empty());
+    let departments = ledger.departments(clinic.hospital, None, 10).await?;
+    let doctors = ledger.doctors(departments[0].id, None, 10).await?;
+    assert_eq!((doctors[0].id, doctors[0].rank), (clinic.doctor, Rank::Chief));
+    let place = ledger.place_of_doctor(clinic.doctor).await?.expect("it is there");
+    assert_eq!((place.hospital, place.time_zone.as_str()), (clinic.hospital, "Asia/Shanghai"));
+    for (subject, id) in [
+        ("hospital", clinic.hospital.get()),
+        ("department", departments[0].id.get()),
+        ("doctor", clinic.doctor.get()),
+    ] {
+        let log = ledger.audit_log(subject, id, 10).await?;
+        assert_eq!(log.len(), 1, "{subject}");
+        assert_eq!(log[0].account, Some(clinic.admin));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_lies_in_the_partition_of_its_id_and_numbers_its_slots() -> Result<()> {
+    let world = World::new().await?;
+    let clinic = world.clinic("first").await?;
+    for day in 1..=6 {
+        let made = world.session(&clinic, day, 10).await?;
+        let SessionCreated::Done(id) = made else { panic!("{made:?}") };
+        let session = world.ledger.session(id).await?.expect("it is there");
+        assert_eq!(session.partition, partitions().of_session(id));
+        let slots: Vec<_> = session.slots.iter().map(|slot| slot.id).collect();
+        assert_eq!(slots, slots_of(id));
+        assert_eq!((session.slots[0].capacity, session.slots[0].left), (10, 0));
+        assert!(session.slots[0].release.is_none());
+    }
+    assert_eq!(world.session(&clinic, 1, 10).await?, SessionCreated::AlreadyThere);
+    let stranger = crate::Clinic { doctor: DoctorId::from(999), ..clinic };
+    assert_eq!(world.session(&stranger, 1, 10).await?, SessionCreated::NoDoctor);
+    assert!(world.ledger.session(SessionId::from(999)).await?.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn sessions_are_listed_by_date_page_by_page() -> Result<()> {
+    let world = World::new().await?;
+    let clinic = world.clinic("first").await?;
+    for day in [5, 3, 4, 1, 2] {
+        world.session(&clinic, day, 10).await?;
+    }
+    let ledger = &world.ledger;
+    let place = ledger.place_of_doctor(clinic.doctor).await?.expect("it is there");
+    let (from, to) = (date(2026, 3, 2), date(2026, 3, 4));
+    for filter in
+        [SessionFilter::Doctor(clinic.doctor), SessionFilter::Department(place.department)]
+    {
+        assert_eq!(ledger.zone_of(filter).await?.as_deref(), Some("Asia/Shanghai"));
+        let mut days = Vec::new();
+        let mut after = None;
+        loop {
+            let page = ledger.sessions(filter, from, to, after, 2).await?;
+            let Some(last) = page.last() else { break };
+            after = Some((last.on_date, last.id));
+            days.extend(page.iter().map(|session| session.on_date.day()));
+            assert!(page.iter().all(|session| session.slots.len() == 2));
+        }
+        assert_eq!(days, [2, 3, 4]);
+    }
+    let nobody = SessionFilter::Doctor(DoctorId::from(999));
+    assert_eq!(ledger.zone_of(nobody).await?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn admission_learns_place_day_and_limits_of_a_session() -> Result<()> {
+    let world = World::new().await?;
+    let clinic = world.clinic("first").await?;
+    let made = world.session(&clinic, 2, 10).await?;
+    let SessionCreated::Done(id) = made else { panic!("{made:?}") };
+    let facts = world.ledger.session_facts(id).await?.expect("it is there");
+    assert_eq!(facts.hospital, clinic.hospital);
+    assert_eq!(facts.limits.per_day_max, Some(2));
+    // 2026-03-02 is so many days after 1970-01-01.
+    assert_eq!(facts.day, 20_514);
+    assert!(!facts.is_withdrawn);
+    assert!(world.ledger.session_facts(SessionId::from(999)).await?.is_none());
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! The steps of the protocol on a real PostgreSQL: each once, each twice, each refused, and in
+//! races with each other.
+
+mod audit;
+mod bookings;
+mod epochs;
+mod freeze;
+mod leases;
+mod parked;
+mod persist;
+mod races;
+mod releases;
+mod rules;
+mod schema;
+mod world;
