@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_bad_filter_is_refused_in_one_line_that_names_the_setting() {
         let settings = Settings { log: "info,=[".into(), log_format: Format::Text };
-        let error = init(&settings).expect_err("not a filter").to_string();
+        let error = init(&settings, &[]).expect_err("not a filter").to_string();
         assert!(error.starts_with("SLOTRUSH_LOG: ") && !error.contains('\n'), "{error}");
     }
 }
