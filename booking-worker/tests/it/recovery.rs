@@ -1,6 +1,6 @@
 //! Quota after Redis was lost.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use booking::State;
 use booking_worker::reconcile::{Error, Round};
 use booking_worker::relay::Relay;
@@ -147,4 +147,30 @@ async fn a_network_cut_while_persisting_loses_nothing_and_doubles_nothing() -> R
     world.eventually_empty_outbox().await?;
     assert_eq!(world.counts().await?.booked, 1);
     world.assert_conserved().await
+}
+
+#[tokio::test]
+async fn a_new_ledger_knows_who_has_a_place_before_it_sells_any() -> Result<()> {
+    let world = World::start(&[3]).await?;
+    let mut reconciler = world.reconciler();
+    reconciler.tick(&world.round().await?).await?;
+    world.consume();
+    let booking = world.book(0, world.slots[0]).await?;
+    world.redis_command("FLUSHALL").await?;
+    // Step by step, so that the repair at the end of a round can't be what tells it.
+    let (round, row) = (world.round().await?, world.open_epoch().await?);
+    let seen = world.servers.inventory.inspect(ONE).await?;
+    let current = reconciler.current(Some(&row), &seen).await?.context("a new epoch")?;
+    reconciler.tell_windows(&current, &round.windows).await?;
+    reconciler.send_barrier(row.epoch).await;
+    eventually("the old epoch is closed", SOON, || async {
+        let closed = reconciler.close(&[row.epoch], &current).await.ok()?;
+        (closed == 1).then_some(())
+    })
+    .await?;
+    reconciler.top_up(&current).await?;
+    assert_eq!(world.left().await?, 2);
+    let (_, hold) = world.hold(0, world.slots[0]).await?;
+    assert_eq!(hold, Hold::AlreadyBooked { id: booking.id });
+    Ok(())
 }
