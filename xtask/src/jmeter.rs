@@ -70,16 +70,19 @@ fn folder() -> PathBuf {
 /// Runs a plan and audits what it left.
 pub(crate) async fn run(options: Jmeter) -> Result<()> {
     let jmeter = unless_interrupted(ensure_jmeter()).await?;
-    unless_interrupted(build()).await?;
-    let mut stack = Stack::start(&private_folder().join("up"), stack_options()).await?;
-    unless_interrupted(run_plan(&options, &mut stack, jmeter)).await
-}
-
-/// What the development stack is started with, if it does not run yet.
-fn stack_options() -> Options {
+    let up = private_folder().join("up");
+    // What runs is used as it is; what is not there yet is built for speed.
+    let is_up = !Stack::open(&up, Options::default())?.gateway_urls().is_empty();
     // The plans send every patient's own address: limits are on, and meant for patients.
     let proxies = ("SLOTRUSH_TRUSTED_PROXIES".to_owned(), "127.0.0.0/8".to_owned());
-    Options { release: true, environment: vec![proxies], ..Options::default() }
+    let environment = vec![proxies];
+    let mut stack =
+        Stack::start(&up, Options { release: !is_up, environment, ..Options::default() }).await?;
+    unless_interrupted(async {
+        build(stack.is_release()).await?;
+        run_plan(&options, &mut stack, jmeter).await
+    })
+    .await
 }
 
 async fn run_plan(options: &Jmeter, stack: &mut Stack, mut jmeter: Command) -> Result<()> {
@@ -150,9 +153,10 @@ fn failures(results: &Path) -> Result<usize> {
     Ok(lines.filter(|line| line.split(',').nth(column) == Some("false")).count())
 }
 
-async fn build() -> Result<()> {
+async fn build(release: bool) -> Result<()> {
     let mut cargo = command::cargo();
-    cargo.args(["build", "--quiet", "--release", "--bin", "rush", "-p", "rush"]);
+    cargo.args(["build", "--quiet", "--bin", "rush", "-p", "rush"]);
+    cargo.args(release.then_some("--release"));
     command::succeed(&mut cargo).await
 }
 

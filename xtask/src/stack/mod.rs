@@ -80,6 +80,11 @@ impl Stack {
         Ok(Self { folder, options, state, started: vec![], _lock: lock })
     }
 
+    /// Are the programs optimised builds?
+    pub(crate) fn is_release(&self) -> bool {
+        self.options.release
+    }
+
     /// Addresses for patients and admins.
     pub(crate) fn gateway_urls(&self) -> Vec<String> {
         self.state.urls("gateway", |part| Some(part.server.url.clone()))
