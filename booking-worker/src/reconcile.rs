@@ -44,6 +44,9 @@ pub enum Error {
     /// Redis did not answer as it should.
     #[error(transparent)]
     Inventory(#[from] inventory::Error),
+    /// The ledger in Redis is of a later epoch than PostgreSQL knows: PostgreSQL was set back.
+    #[error("Redis is ahead of PostgreSQL: was an older database put in its place?")]
+    Ahead,
 }
 
 /// What PostgreSQL said at the start of a round.

@@ -144,6 +144,9 @@ impl Relay {
             for id in ids {
                 self.remember(id);
             }
+            if outcome.is_err() {
+                break;
+            }
         }
         published
     }

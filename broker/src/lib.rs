@@ -37,6 +37,10 @@ pub use link::Link;
 pub use publisher::{Certify, Published, Publisher};
 pub use settings::Settings;
 
+/// Log targets to silence. The library beneath puts returned messages in its lines, payload and
+/// all, and calls it an error when a channel ends that this crate ended itself.
+pub const MUTED_LOG_TARGETS: [&str; 1] = ["lapin"];
+
 /// RabbitMQ's answer did not come, or left the outcome open.
 #[derive(Debug, thiserror::Error)]
 #[error("the outcome is unknown")]

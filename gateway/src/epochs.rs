@@ -13,7 +13,7 @@ use ledger::epoch::{EpochRow, EpochState};
 const PARTITIONS: usize = booking::partition::PARTITIONS_MAX as usize;
 const ASK_EVERY: Duration = Duration::from_millis(250);
 /// A round that takes longer counts as PostgreSQL being down.
-const ROUND_MAX: Duration = Duration::from_millis(750);
+const ROUND_MAX: Duration = Duration::from_millis(1_500);
 /// Failed checks of epochs (step G3) in a row until PostgreSQL counts as down.
 const FAILURES_MAX: u32 = 3;
 
@@ -74,7 +74,7 @@ impl Epochs {
         self.is_ledger_up.load(Ordering::Acquire)
     }
 
-    /// Notes whether a check of epochs was answered in time.
+    /// Notes whether PostgreSQL answered a check of epochs or could not.
     pub fn note_check(&self, answered: bool) {
         if answered {
             self.failures.store(0, Ordering::Relaxed);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn checks_that_go_unanswered_tell_that_postgresql_is_down() {
+    fn checks_that_fail_tell_that_postgresql_is_down() {
         let epochs = Epochs::default();
         epochs.set_ledger_up(true);
         (0..FAILURES_MAX).for_each(|_| epochs.note_check(false));

@@ -47,10 +47,16 @@ pub enum Format {
 }
 
 /// Installs the logger, on standard error; once per process.
-pub fn init(settings: &Settings) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&settings.log).map_err(|_| {
+///
+/// Nothing is ever logged from the `muted` targets, whatever the filter says: libraries that put
+/// payloads in their lines, or errors that the crate around them expects and reports itself.
+pub fn init(settings: &Settings, muted: &[&str]) -> anyhow::Result<()> {
+    let mut filter = EnvFilter::try_new(&settings.log).map_err(|_| {
         Invalid::new("SLOTRUSH_LOG", "expected a filter such as info,gateway=debug")
     })?;
+    for target in muted {
+        filter = filter.add_directive(format!("{target}=off").parse()?);
+    }
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {
         Format::Json => {
@@ -156,7 +162,7 @@ mod tests {
     #[test]
     fn a_bad_filter_is_refused_in_one_line_that_names_the_setting() {
         let settings = Settings { log: "info,=[".into(), log_format: Format::Text };
-        let error = init(&settings).expect_err("not a filter").to_string();
+        let error = init(&settings, &[]).expect_err("not a filter").to_string();
         assert!(error.starts_with("SLOTRUSH_LOG: ") && !error.contains('\n'), "{error}");
     }
 }

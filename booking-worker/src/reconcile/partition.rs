@@ -33,6 +33,8 @@ pub struct PartitionReconciler {
     /// When each unclosed epoch's barrier was last sent, or the epoch first seen.
     pub(super) barriers: BTreeMap<Epoch, Instant>,
     pub(super) repaired: Repaired,
+    /// Whether Redis was ahead of PostgreSQL in the last round.
+    is_ahead: bool,
 }
 
 /// The windows Redis was told.
@@ -63,6 +65,7 @@ impl PartitionReconciler {
             told: Told::default(),
             barriers: BTreeMap::new(),
             repaired: Repaired::default(),
+            is_ahead: false,
         }
     }
 
@@ -101,7 +104,7 @@ impl PartitionReconciler {
 
     /// Makes sure that the current epoch sells; `None` if it can't just now.
     pub async fn current(
-        &self,
+        &mut self,
         latest: Option<&EpochRow>,
         seen: &Inspection,
     ) -> Result<Option<Current>, Error> {
@@ -112,6 +115,7 @@ impl PartitionReconciler {
         });
         let is_sealed = latest.is_some_and(|row| row.state != EpochState::Open);
         let epoch = latest.map_or(Epoch::NONE, |row| row.epoch);
+        let was_ahead = std::mem::take(&mut self.is_ahead);
         match (what_next(latest, seen), current) {
             (Move::Sell, current) => Ok(current),
             (Move::Open, Some(current)) => self.open(current).await,
@@ -120,9 +124,14 @@ impl PartitionReconciler {
                 self.end(&current).await
             }
             (Move::Renew | Move::Open | Move::Freeze, _) => self.renew(epoch, is_sealed).await,
-            (Move::Wait, _) => {
-                tracing::warn!(partition = %self.partition, %epoch, "Redis is ahead of PostgreSQL");
+            // The first time it may be the row that is an old one.
+            (Move::Wait, _) if !was_ahead => {
+                self.is_ahead = true;
                 Ok(None)
+            }
+            (Move::Wait, _) => {
+                self.is_ahead = true;
+                Err(Error::Ahead)
             }
         }
     }

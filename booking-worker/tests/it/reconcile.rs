@@ -71,7 +71,7 @@ async fn a_freeze_that_died_between_redis_and_postgresql_is_finished_by_the_next
     let sold = world.win(0, world.slots[0]).await?;
     let row = world.open_epoch().await?;
     let seen = world.servers.inventory.inspect(ONE).await?;
-    let dying = world.reconciler();
+    let mut dying = world.reconciler();
     let current = dying.current(Some(&row), &seen).await?.context("it sells")?;
     dying.freeze_ledger(&current).await?.context("it is the true ledger")?;
     let (_, hold) = world.hold(1, world.slots[0]).await?;

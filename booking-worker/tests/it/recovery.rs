@@ -1,11 +1,12 @@
 //! Quota after Redis was lost.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use booking::State;
+use booking_worker::reconcile::{Error, Round};
 use booking_worker::relay::Relay;
 use inventory::Hold;
 use ledger::epoch::EpochState;
-use testkit::eventually;
+use testkit::{Database, Proxy, eventually};
 
 use crate::world::{ONE, SOON, World};
 
@@ -61,8 +62,14 @@ async fn a_restarted_redis_keeps_its_outbox_and_gets_a_new_epoch() -> Result<()>
             Ok((world.open_epoch().await?.epoch == old.next()).then_some(()))
         })
         .await?;
+    world
+        .tick_until(&mut reconciler, "the old epoch is drained", async || {
+            let sealed = world.epochs(EpochState::Sealed).await?;
+            Ok(sealed.first().is_some_and(|row| row.drained).then_some(()))
+        })
+        .await?;
     // While the outbox holds a booking of the old epoch, that is not closed.
-    for _ in 0..5 {
+    for _ in 0..3 {
         reconciler.tick(&world.round().await?).await?;
         assert_eq!(world.epochs(EpochState::Sealed).await?.len(), 1);
     }
@@ -100,4 +107,70 @@ async fn a_parked_booking_keeps_its_epoch_open_to_a_replay() -> Result<()> {
     world.settle_epochs(&mut reconciler).await?;
     reconciler.tick(&world.round().await?).await?;
     world.assert_conserved().await
+}
+
+#[tokio::test]
+async fn a_database_that_was_set_back_is_reported_and_redis_is_not_touched() -> Result<()> {
+    let world = World::start(&[2]).await?;
+    world.reconcile().await?;
+    let mut reconciler = world.reconciler();
+    let before_the_first_epoch = Round::default();
+    reconciler.tick(&before_the_first_epoch).await?;
+    let error = reconciler.tick(&before_the_first_epoch).await.expect_err("ahead, twice");
+    assert!(matches!(error, Error::Ahead), "{error}");
+    assert_eq!(world.left().await?, 2);
+    reconciler.tick(&world.round().await?).await?;
+    world.assert_conserved().await
+}
+
+#[tokio::test]
+async fn a_network_cut_while_persisting_loses_nothing_and_doubles_nothing() -> Result<()> {
+    let database = Database::create().await?;
+    let proxy = Proxy::start(&database.url()).await?;
+    let world = World::start_on(database, &proxy.url(), &[4]).await?;
+    world.reconcile().await?;
+    world.consume();
+    let epoch = world.open_epoch().await?.epoch;
+    let booking = world.booking(0, world.slots[0], epoch)?;
+    world.servers.inventory.hold(ONE, &booking, booking.accepted_at).await?;
+    proxy.mute();
+    world.publish(vec![booking.clone()]).await?;
+    eventually("the consumer has taken it", SOON, || async {
+        let depths = broker::depths(&world.servers.broker).await.ok()?;
+        (depths.bookings == [0]).then_some(())
+    })
+    .await?;
+    assert!(world.ledger_aside()?.find_bookings(&[booking.id]).await?.is_empty());
+    proxy.cut();
+    proxy.heal();
+    assert_eq!(world.eventually_row(booking.id).await?.state, State::Booked);
+    world.eventually_empty_outbox().await?;
+    assert_eq!(world.counts().await?.booked, 1);
+    world.assert_conserved().await
+}
+
+#[tokio::test]
+async fn a_new_ledger_knows_who_has_a_place_before_it_sells_any() -> Result<()> {
+    let world = World::start(&[3]).await?;
+    let mut reconciler = world.reconciler();
+    reconciler.tick(&world.round().await?).await?;
+    world.consume();
+    let booking = world.book(0, world.slots[0]).await?;
+    world.redis_command("FLUSHALL").await?;
+    // Step by step, so that the repair at the end of a round can't be what tells it.
+    let (round, row) = (world.round().await?, world.open_epoch().await?);
+    let seen = world.servers.inventory.inspect(ONE).await?;
+    let current = reconciler.current(Some(&row), &seen).await?.context("a new epoch")?;
+    reconciler.tell_windows(&current, &round.windows).await?;
+    reconciler.send_barrier(row.epoch).await;
+    eventually("the old epoch is closed", SOON, || async {
+        let closed = reconciler.close(&[row.epoch], &current).await.ok()?;
+        (closed == 1).then_some(())
+    })
+    .await?;
+    reconciler.top_up(&current).await?;
+    assert_eq!(world.left().await?, 2);
+    let (_, hold) = world.hold(0, world.slots[0]).await?;
+    assert_eq!(hold, Hold::AlreadyBooked { id: booking.id });
+    Ok(())
 }

@@ -54,18 +54,27 @@ pub(crate) struct World {
 impl World {
     /// One partition, one session, slots of these capacities, on sale; 20 patients.
     pub(crate) async fn start(capacities: &[u32]) -> Result<Self> {
-        Self::start_on(Database::create().await?, capacities).await
+        let database = Database::create().await?;
+        let url = database.url();
+        Self::start_on(database, &url, capacities).await
     }
 
     /// The same with its database on a PostgreSQL of its own.
     pub(crate) async fn start_on_own(postgres: &Postgres, capacities: &[u32]) -> Result<Self> {
-        Self::start_on(Database::create_on(&postgres.url()).await?, capacities).await
+        let database = Database::create_on(&postgres.url()).await?;
+        let url = database.url();
+        Self::start_on(database, &url, capacities).await
     }
 
-    async fn start_on(database: Database, capacities: &[u32]) -> Result<Self> {
+    /// The same on this database, reached as `url`, which may be a proxy's.
+    pub(crate) async fn start_on(
+        database: Database,
+        url: &str,
+        capacities: &[u32],
+    ) -> Result<Self> {
         let (redis, amqp_url) = (Redis::start().await?, testkit::amqp_url().await?);
         let stop = CancellationToken::new();
-        let servers = connect(&redis, &database, &amqp_url, &stop)?;
+        let servers = connect(&redis, url, &amqp_url, &stop)?;
         let ledger = &servers.ledger;
         ledger.migrate().await?;
         ledger.check_partitions(servers.partitions()).await?;
@@ -251,6 +260,11 @@ impl World {
         Ok(())
     }
 
+    /// The same database, not through a proxy.
+    pub(crate) fn ledger_aside(&self) -> Result<Ledger> {
+        Ok(Ledger::start(&ledger_settings(&self.database.url()))?)
+    }
+
     /// Sends Redis one command and returns the first line of its answer.
     pub(crate) async fn redis_command(&self, command: &str) -> Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.redis.port())).await?;
@@ -264,7 +278,7 @@ impl World {
 
 fn connect(
     redis: &Redis,
-    database: &Database,
+    database_url: &str,
     amqp_url: &str,
     stop: &CancellationToken,
 ) -> Result<Servers> {
@@ -279,25 +293,28 @@ fn connect(
         batch_bookings_max: 200,
         batch_wait_ms: 5,
     };
-    let ledger = ledger::Settings {
-        url: SecretString::from(database.url()),
-        connections_max: 8,
-        acquire_timeout_ms: 1000,
-        statement_timeout_ms: 10_000,
-        application_name: "booking-worker test",
-    };
     let inventory = inventory::Settings {
         url: SecretString::from(redis.url()),
         connections: 1,
         response_timeout_ms: 2000,
     };
     Ok(Servers {
-        ledger: Ledger::start(&ledger)?,
+        ledger: Ledger::start(&ledger_settings(database_url))?,
         inventory: Inventory::start(&inventory)?,
         publisher: Publisher::start(&broker, None, stop.clone()),
         broker,
         clock: Arc::new(SystemClock),
     })
+}
+
+fn ledger_settings(url: &str) -> ledger::Settings {
+    ledger::Settings {
+        url: SecretString::from(url),
+        connections_max: 8,
+        acquire_timeout_ms: 1000,
+        statement_timeout_ms: 10_000,
+        application_name: "booking-worker test",
+    }
 }
 
 async fn build(

@@ -7,6 +7,8 @@ use anyhow::Context;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use tokio::sync::Semaphore;
 
 use super::keys;
@@ -57,7 +59,8 @@ impl Passwords {
         let params = Params::new(MEMORY_KIB, PASSES, LANES, None)
             .map_err(|error| anyhow::anyhow!("Argon2 parameters: {error}"))?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let decoy = hash(&argon2, &hex(&keys::random::<16>()?)).context("hashing a decoy")?;
+        let decoy =
+            hash(&argon2, &STANDARD.encode(keys::random::<16>()?)).context("hashing a decoy")?;
         Ok(Self(Arc::new(Shared {
             running: Arc::new(Semaphore::new(RUNNING_MAX)),
             admitted: Arc::new(Semaphore::new(ADMITTED_MAX)),
@@ -110,10 +113,6 @@ fn hash(argon2: &Argon2<'_>, password: &str) -> Option<String> {
     let salt = keys::random::<16>().ok()?;
     let hash: PasswordHash = argon2.hash_password_with_salt(password.as_bytes(), &salt).ok()?;
     Some(hash.to_string())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

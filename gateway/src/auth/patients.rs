@@ -16,7 +16,7 @@ use super::{Identity, token};
 const REMEMBERED_MAX: u64 = 100_000;
 
 /// How long "yes" from PostgreSQL is believed.
-const YES_TTL: Duration = Duration::from_secs(60);
+const YES_TTL: Duration = Duration::from_mins(1);
 
 /// How long "no" is believed: spares PostgreSQL a client that insists.
 const NO_TTL: Duration = Duration::from_secs(1);
@@ -67,11 +67,8 @@ impl Patients {
             return Ok(false);
         }
         let is_of = self.ledger.is_patient_of(account, patient).await?;
-        if is_of {
-            self.yes.insert(pair, ())
-        } else {
-            self.no.insert(pair, ())
-        }
+        let answers = if is_of { &self.yes } else { &self.no };
+        answers.insert(pair, ());
         Ok(is_of)
     }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::OwnedSemaphorePermit;
@@ -44,9 +44,13 @@ pub(super) async fn around(State(app): State<App>, request: Request, next: Next)
     let route = path.as_ref().map_or("none", MatchedPath::as_str).to_owned();
     let status = response.status().as_u16();
     tracing::debug!(request_id = id, %method, route, status, seconds, "answered");
-    let labels = [("route", route.clone()), ("status", status.to_string())];
+    let route = ("route", route);
+    // A client may invent methods; a label must not.
+    let is_known = [Method::GET, Method::POST, Method::DELETE, Method::PUT].contains(&method);
+    let method = ("method", if is_known { method.to_string() } else { "other".to_owned() });
+    let labels = [route.clone(), method.clone(), ("status", status.to_string())];
     metrics::counter!("slotrush_requests_total", &labels).increment(1);
-    metrics::histogram!("slotrush_answer_seconds", "route" => route).record(seconds);
+    metrics::histogram!("slotrush_answer_seconds", &[route, method]).record(seconds);
     response
 }
 
@@ -55,8 +59,25 @@ async fn pass(app: &App, mut request: Request, next: Next) -> Result<Response, P
         app.limits.admit_address(peer.ip(), request.headers())?;
     }
     let place = Place(Arc::new(Mutex::new(Some(app.limits.enter()?))));
+    let _in_flight = InFlight::begin();
     request.extensions_mut().insert(place.clone());
     let response = next.run(request).await;
     place.give_up();
     Ok(response)
+}
+
+/// Counts a request while it is being answered, however that ends.
+struct InFlight;
+
+impl InFlight {
+    fn begin() -> Self {
+        metrics::gauge!("slotrush_requests_in_flight").increment(1);
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        metrics::gauge!("slotrush_requests_in_flight").decrement(1);
+    }
 }

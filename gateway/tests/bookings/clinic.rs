@@ -1,6 +1,7 @@
 //! A small clinic on real servers: one session, its slots on offer, patients with tokens, a gateway
 //! over HTTP, and, where a test wants them, a worker that persists and tops up.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use ledger::catalogue::{
 use ledger::epoch::Opened;
 use ledger::release::{NewRelease, ReleaseChanged, ReleaseCreated, ReleaseVerb};
 use serde_json::Value;
-use testkit::{Database, Redis};
+use testkit::{Database, Proxy, Redis};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,10 @@ pub(crate) enum Release {
 /// What a clinic is to be like.
 pub(crate) struct Plan {
     pub(crate) capacities: Vec<u32>,
+    /// Whether the doctor has a second session that day, with the same slots.
+    pub(crate) has_afternoon: bool,
+    /// Whether RabbitMQ and PostgreSQL are reached by the gateway over cuttable lines.
+    pub(crate) has_proxies: bool,
     pub(crate) patients: u32,
     pub(crate) release: Release,
     pub(crate) limits: Limits,
@@ -50,6 +55,8 @@ impl Plan {
     pub(crate) fn of(capacities: &[u32], patients: u32) -> Self {
         Self {
             capacities: capacities.to_vec(),
+            has_afternoon: false,
+            has_proxies: false,
             patients,
             release: Release::Open,
             limits: Limits::default(),
@@ -62,6 +69,8 @@ pub(crate) struct Clinic {
     pub(crate) redis: Redis,
     _database: Database,
     _keys: tempfile::TempDir,
+    /// To RabbitMQ and PostgreSQL.
+    pub(crate) lines: Option<(Proxy, Proxy)>,
     pub(crate) ledger: Ledger,
     pub(crate) inventory: Inventory,
     pub(crate) broker: broker::Settings,
@@ -108,6 +117,16 @@ impl Clinic {
             format!("--data-key-file={}", key_file("data-key")),
         ];
         args.extend(plan.args.clone());
+        let mut cli = args.clone();
+        let lines = if plan.has_proxies {
+            let (rabbit, postgres) =
+                (Proxy::start(&amqp).await?, Proxy::start(&database.url()).await?);
+            cli[2] = format!("--amqp-url={}", rabbit.url());
+            cli[3] = format!("--database-url={}", postgres.url());
+            Some((rabbit, postgres))
+        } else {
+            None
+        };
         let settings = Cli::try_parse_from(&args)?.settings;
         let addresses = settings.stores.addresses()?;
         let partitions = PartitionCount::new(PARTITIONS).context("two is allowed")?;
@@ -142,7 +161,8 @@ impl Clinic {
             http: reqwest::Client::new(),
             _database: database,
             _keys: keys,
-            cli: args,
+            lines,
+            cli,
             redis,
             ledger,
             inventory,
@@ -206,25 +226,32 @@ impl Clinic {
         };
         self.version += 1;
         let window = Window { opens_at, closes_at, paused, version: self.version };
-        Ok(self.inventory.set_window(self.partition, self.release, window).await?)
+        for number in 0..PARTITIONS {
+            let partition = Partition::new(number);
+            self.inventory.set_window(partition, self.release, window).await?;
+        }
+        Ok(())
     }
 
     /// R4 and R5: grants what is free.
     pub(crate) async fn top_up(&self) -> anyhow::Result<()> {
-        top_up(&self.ledger, &self.inventory, self.partition, &self.nonce).await
+        top_up(&self.ledger, &self.inventory, &self.nonce).await
     }
 
-    /// Starts a worker for the session's partition; with `tops_up`, free places are granted again.
+    /// Starts a worker; with `tops_up`, free places are granted again.
     pub(crate) fn start_worker(&self, tops_up: bool) {
         let (ledger, inventory) = (self.ledger.clone(), self.inventory.clone());
-        let worker = Worker { ledger: ledger.clone(), inventory: inventory.clone() };
-        let (broker, partition, stop) = (self.broker.clone(), self.partition, self.helpers.clone());
-        tokio::spawn(async move { broker::consume(&broker, partition, worker, stop).await });
+        for number in 0..PARTITIONS {
+            let worker = Worker { ledger: ledger.clone(), inventory: inventory.clone() };
+            let (broker, stop) = (self.broker.clone(), self.helpers.clone());
+            let partition = Partition::new(number);
+            tokio::spawn(async move { broker::consume(&broker, partition, worker, stop).await });
+        }
         if tops_up {
             let (nonce, stop) = (self.nonce.clone(), self.helpers.clone());
             tokio::spawn(async move {
                 while !stop.is_cancelled() {
-                    let _ = top_up(&ledger, &inventory, partition, &nonce).await;
+                    let _ = top_up(&ledger, &inventory, &nonce).await;
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             });
@@ -320,18 +347,22 @@ async fn offer(
     let doctor = ledger.create_doctor(actor, new).await?;
     let DoctorCreated::Done(doctor) = doctor else { bail!("{doctor:?}") };
     let starts = SystemClock.now().plus_ms(3 * DAY_MS);
-    let slots = (0_i64..)
+    let times = (0_i64..)
         .zip(&plan.capacities)
         .map(|(n, capacity)| {
             let starts_at = starts.plus_ms(n * 3_600_000);
             NewSlot { starts_at, ends_at: starts_at.plus_ms(3_600_000), capacity: *capacity }
         })
-        .collect();
+        .collect::<Vec<_>>();
     let on_date = jiff::Timestamp::from_millisecond(starts.0)?.to_zoned(jiff::tz::TimeZone::UTC);
-    let new = NewSession { doctor, on_date: on_date.date(), period: Period::Morning, slots };
-    let session = ledger.create_session(actor, partitions, new).await?;
-    let SessionCreated::Done(session) = session else { bail!("{session:?}") };
-    let slots = slots_of(session, plan.capacities.len())?;
+    let mut slots = Vec::new();
+    let periods = [Period::Morning, Period::Afternoon];
+    for period in periods.into_iter().take(1 + usize::from(plan.has_afternoon)) {
+        let new = NewSession { doctor, on_date: on_date.date(), period, slots: times.clone() };
+        let session = ledger.create_session(actor, partitions, new).await?;
+        let SessionCreated::Done(session) = session else { bail!("{session:?}") };
+        slots.extend(slots_of(session, plan.capacities.len())?);
+    }
     let now = SystemClock.now();
     let new = NewRelease {
         hospital,
@@ -351,28 +382,20 @@ fn slots_of(session: SessionId, count: usize) -> anyhow::Result<Vec<SlotId>> {
     (0..count).map(|n| Ok(SlotId::of(session, u8::try_from(n)?))).collect()
 }
 
-async fn top_up(
-    ledger: &Ledger,
-    inventory: &Inventory,
-    partition: Partition,
-    nonce: &Nonce,
-) -> anyhow::Result<()> {
-    let rows = ledger.epochs().await?;
-    let row = rows.iter().rfind(|row| row.partition == partition).context("an epoch")?;
-    ledger.top_up(partition, row.epoch).await?;
-    let grants: Vec<_> = ledger
-        .grants(partition, row.epoch)
-        .await?
-        .into_iter()
-        .map(|grant| inventory::Grant {
-            slot: grant.slot,
-            granted: grant.granted,
-            release: grant.release,
-        })
-        .collect();
-    let Some(first) = grants.first() else { return Ok(()) };
-    let session = first.slot.session();
-    inventory.apply(partition, row.epoch, nonce, session, &grants, &[]).await?;
+async fn top_up(ledger: &Ledger, inventory: &Inventory, nonce: &Nonce) -> anyhow::Result<()> {
+    for row in ledger.epochs().await? {
+        let (partition, epoch) = (row.partition, row.epoch);
+        ledger.top_up(partition, epoch).await?;
+        let mut sessions: BTreeMap<SessionId, Vec<inventory::Grant>> = BTreeMap::new();
+        for grant in ledger.grants(partition, epoch).await? {
+            let ledger::epoch::Grant { slot, granted, release } = grant;
+            let grants = sessions.entry(slot.session()).or_default();
+            grants.push(inventory::Grant { slot, granted, release });
+        }
+        for (session, grants) in sessions {
+            inventory.apply(partition, epoch, nonce, session, &grants, &[]).await?;
+        }
+    }
     Ok(())
 }
 

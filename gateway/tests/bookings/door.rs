@@ -61,7 +61,7 @@ async fn slow_heads_slow_bodies_and_idlers_are_cut() -> anyhow::Result<()> {
     idle.write_all(b"GET /v1/time HTTP/1.1\r\nhost: x\r\n\r\n").await?;
     let (took, text) = until_closed(&mut idle).await?;
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
-    assert!(took > Duration::from_millis(1_000), "{took:?}");
+    assert!(took > Duration::from_secs(1), "{took:?}");
     Ok(())
 }
 

@@ -56,3 +56,94 @@ async fn a_gateway_that_stops_finishes_what_it_began() -> anyhow::Result<()> {
     assert!(reqwest::get(format!("http://{}/v1/time", clinic.address)).await.is_err());
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_rabbitmq_no_quota_is_touched_and_taking_resumes_by_itself() -> anyhow::Result<()> {
+    let mut plan = Plan::of(&[9], 2);
+    plan.has_proxies = true;
+    let clinic = Clinic::open(plan).await?;
+    let (rabbit, _) = clinic.lines.as_ref().expect("it has proxies");
+    rabbit.cut();
+    testkit::eventually("the loss is noticed", Duration::from_secs(5), async || {
+        let answer = clinic.book(0, clinic.slots[0], "k").await.ok()?;
+        assert_ne!(answer.status().1, "queued", "{answer:?}");
+        (answer.code() == (503, "broker_unavailable")).then_some(())
+    })
+    .await?;
+    let held = async || {
+        let seen = clinic.inventory.inspect(clinic.partition).await.ok();
+        seen.and_then(|seen| seen.ledger).map(|head| head.held)
+    };
+    let before = held().await;
+    let answer = clinic.book(1, clinic.slots[0], "k").await?;
+    assert_eq!(answer.code(), (503, "broker_unavailable"));
+    assert!(!answer.header("retry-after").is_empty());
+    assert_eq!(held().await, before);
+    rabbit.heal();
+    testkit::eventually("bookings are taken again", Duration::from_secs(5), async || {
+        let answer = clinic.book(1, clinic.slots[0], "k").await.ok()?;
+        (answer.status() == (202, "queued")).then_some(())
+    })
+    .await
+}
+
+/// The confirm is lost: the booking stands in the outbox, and the patient is told the truth.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirm_that_does_not_come_is_pending_within_two_seconds_and_certain_later()
+-> anyhow::Result<()> {
+    let mut plan = Plan::of(&[9], 1);
+    plan.has_proxies = true;
+    let clinic = Clinic::open(plan).await?;
+    let (rabbit, _) = clinic.lines.as_ref().expect("it has proxies");
+    rabbit.stall();
+    let started = Instant::now();
+    let answer = clinic.book(0, clinic.slots[0], "k").await?;
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert_eq!(answer.status(), (202, "pending"), "{answer:?}");
+    rabbit.heal();
+    let certain =
+        testkit::eventually("the repeat is certain", Duration::from_secs(10), async || {
+            let again = clinic.book(0, clinic.slots[0], "k").await.ok()?;
+            (again.status() == (202, "queued")).then_some(again)
+        })
+        .await?;
+    assert_eq!(certain.id(), answer.id());
+    clinic.start_worker(false);
+    let path = format!("/v1/bookings/{}?wait=20", answer.id());
+    assert_eq!(clinic.get(0, &path).await?.status(), (200, "booked"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_postgresql_nobody_is_told_queued_and_taking_resumes_by_itself()
+-> anyhow::Result<()> {
+    for is_cut in [false, true] {
+        let mut plan = Plan::of(&[9], 1);
+        plan.has_proxies = true;
+        let clinic = Clinic::open(plan).await?;
+        let (_, postgres) = clinic.lines.as_ref().expect("it has proxies");
+        if is_cut {
+            postgres.cut()
+        } else {
+            postgres.stall()
+        }
+        testkit::eventually("the loss is noticed", Duration::from_secs(6), async || {
+            let started = Instant::now();
+            let answer = clinic.book(0, clinic.slots[0], &testkit::unique()).await.ok()?;
+            assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+            assert_ne!(answer.status().1, "queued", "{answer:?}");
+            let is_noticed = answer.code() == (503, "ledger_unavailable");
+            is_noticed.then(|| assert!(!answer.header("retry-after").is_empty()))
+        })
+        .await?;
+        postgres.heal();
+        testkit::eventually("it is up again", Duration::from_secs(10), async || {
+            let answer = clinic.book(0, clinic.slots[0], &testkit::unique()).await.ok()?;
+            // The first wish, made while the loss was not noticed, stands.
+            let is_up = matches!(answer.code(), (409, "already_booked") | (202, ""));
+            is_up.then_some(())
+        })
+        .await?;
+    }
+    Ok(())
+}

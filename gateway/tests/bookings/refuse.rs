@@ -1,5 +1,7 @@
 //! Every bad input has its own answer.
 
+use std::time::Duration;
+
 use booking::rules::Limits;
 use booking::{Clock, SystemClock};
 
@@ -87,7 +89,7 @@ async fn a_release_sells_only_in_its_window() -> anyhow::Result<()> {
         [(Release::Open, true, "release_paused"), (Release::Ended, false, "release_closed")]
     {
         clinic.set_window(release, paused).await?;
-        testkit::eventually(code, std::time::Duration::from_secs(1), async || {
+        testkit::eventually(code, Duration::from_secs(1), async || {
             let answer = clinic.book(1, slot, "new").await.ok()?;
             (answer.code() == (409, code)).then_some(())
         })
@@ -101,6 +103,7 @@ async fn a_release_sells_only_in_its_window() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_of_the_hospital_is_told_at_once_when_it_is_known() -> anyhow::Result<()> {
     let mut plan = Plan::of(&[9], 1);
+    plan.has_afternoon = true;
     plan.limits = Limits { per_day_max: Some(1), ..Limits::default() };
     let clinic = Clinic::open(plan).await?;
     clinic.start_worker(false);
@@ -108,6 +111,17 @@ async fn a_limit_of_the_hospital_is_told_at_once_when_it_is_known() -> anyhow::R
     let path = format!("/v1/bookings/{}?wait=20", first.id());
     assert_eq!(clinic.get(0, &path).await?.status(), (200, "booked"));
     assert_eq!(clinic.book(0, clinic.slots[0], "new").await?.code(), (409, "already_booked"));
+    testkit::eventually("the limit is known", Duration::from_secs(2), async || {
+        let answer = clinic.book(0, clinic.slots[1], &testkit::unique()).await.ok()?;
+        // Until it is known, the worker judges: a durable rejection.
+        let is_early = answer.status == 202;
+        assert!(is_early || answer.code() == (409, "limit_reached"), "{answer:?}");
+        (!is_early).then(|| assert_eq!(answer.json["limit"], "per_day_max"))
+    })
+    .await?;
+    // A repeat of what won is not a second wish.
+    let again = clinic.book(0, clinic.slots[0], "k").await?;
+    assert_eq!((again.status(), again.id()), ((200, "booked"), first.id()));
     Ok(())
 }
 

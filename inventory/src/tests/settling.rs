@@ -31,6 +31,17 @@ async fn settling_twice_counts_once() {
 }
 
 #[tokio::test]
+async fn settling_makes_no_ledger_where_there_is_none() {
+    let mut world = World::open().await;
+    let first = booking(1, 100);
+    assert!(is_held(&world.hold(&first).await));
+    world.run(&format!("DEL {}", keys::ledger(P))).await;
+    world.settle(&first, true).await;
+    assert!(world.prepare("two", E1, false).await.is_some());
+    assert_eq!((outbox_len(&world).await, settled(&world).await), (0, 0));
+}
+
+#[tokio::test]
 async fn a_settled_live_booking_still_stands_for_its_patient() {
     let world = World::open().await;
     let first = booking(1, 100);

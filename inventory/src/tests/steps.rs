@@ -92,13 +92,15 @@ async fn a_shell_stays_openable_until_it_is_prepared_again() {
 #[tokio::test]
 async fn who_and_outbox_outlive_the_ledger() {
     let world = World::open().await;
-    let first = booking(1, 100);
+    let (first, done) = (booking(1, 100), booking(9, 109));
     assert!(is_held(&world.hold(&first).await));
+    assert!(is_held(&world.hold(&done).await));
+    world.settle(&done, true).await;
     let term = world.prepare("two", E1, true).await.expect("the epoch is sealed");
     assert_eq!(world.open_as(E2, &term, "two").await, DONE);
     let inspection = world.inventory.inspect(P).await.expect("answers");
     let ledger = inspection.ledger.expect("there is a ledger");
-    assert_eq!((inspection.outbox_len, ledger.held, ledger.settled), (1, 1, 0));
+    assert_eq!((inspection.outbox_len, ledger.held, ledger.settled), (1, 2, 1));
     let mut second = again(&first, 2);
     second.epoch = E2;
     assert!(matches!(world.hold(&second).await, Hold::Replayed { .. }));

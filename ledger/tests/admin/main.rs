@@ -61,7 +61,8 @@ impl World {
         let HospitalCreated::Done(hospital) = made else { anyhow::bail!("{made:?}") };
         let made = self.ledger.create_department(admin, hospital, "内科".to_owned()).await?;
         let DepartmentCreated::Done(department) = made else { anyhow::bail!("{made:?}") };
-        let new = NewDoctor { department, name: "李".to_owned(), rank: Rank::Chief, fee_fen: 5000 };
+        let new =
+            NewDoctor { department, name: "李".to_owned(), rank: Rank::Chief, fee_fen: 5000 };
         let made = self.ledger.create_doctor(admin, new).await?;
         let DoctorCreated::Done(doctor) = made else { anyhow::bail!("{made:?}") };
         Ok(Clinic { admin, hospital, doctor })

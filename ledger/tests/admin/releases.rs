@@ -2,9 +2,8 @@
 
 use anyhow::Result;
 use booking::{ReleaseId, SlotId, UnixMs};
-use ledger::release::{
-    NewRelease, ReleaseChanged, ReleaseCreated, ReleaseState, ReleaseVerb, ReleaseWord,
-};
+use ledger::release::ReleaseVerb::{self, Close, Pause, Preheat, Resume};
+use ledger::release::{NewRelease, ReleaseChanged, ReleaseCreated, ReleaseState, ReleaseWord};
 
 use crate::{Clinic, World};
 
@@ -101,7 +100,6 @@ async fn asking_again_changes_nothing_and_a_closed_release_stays_closed() -> Res
     let slots = world.slots(&clinic, 1).await?;
     let id = created(&world, &clinic, slots).await?;
     let change = async |verb| world.ledger.change_release(clinic.admin, id, verb).await;
-    use ReleaseVerb::{Close, Pause, Preheat, Resume};
     for verb in [Resume, Pause, Pause, Preheat, Preheat, Resume, Close, Close] {
         assert_eq!(change(verb).await?, ReleaseChanged::Done, "{verb:?}");
     }

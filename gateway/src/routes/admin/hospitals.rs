@@ -31,6 +31,7 @@ pub struct HospitalRequest {
 }
 
 /// Most live bookings of one patient; null is no limit.
+#[expect(clippy::struct_field_names, reason = "the names on the wire")]
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsRequest {

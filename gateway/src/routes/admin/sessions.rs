@@ -88,7 +88,7 @@ pub async fn create_session(
 ) -> Result<(StatusCode, Json<SessionCreatedView>), Problem> {
     let no_doctor = || Problem::new(Code::InvalidField).with_field("/doctor_id", "no such doctor");
     let place = app.ledger.place_of_doctor(request.doctor_id).await?.ok_or_else(no_doctor)?;
-    let new = check(request, &zone(&place.time_zone))?;
+    let new = check(&request, &zone(&place.time_zone))?;
     let slots_count = new.slots.len();
     match app.ledger.create_session(actor, app.partitions, new).await? {
         SessionCreated::Done(id) => {
@@ -102,7 +102,7 @@ pub async fn create_session(
     }
 }
 
-fn check(request: SessionRequest, zone: &TimeZone) -> Result<NewSession, Problem> {
+fn check(request: &SessionRequest, zone: &TimeZone) -> Result<NewSession, Problem> {
     let mut fields = Fields::default();
     let period = Period::from_word(&request.period);
     fields.check(period.is_some(), "/period", "morning, afternoon or evening");
@@ -161,7 +161,7 @@ mod tests {
             slots,
         };
         let zone = TimeZone::get("Asia/Shanghai").expect("a zone");
-        check(request, &zone).map_err(|problem| format!("{problem:?}"))
+        check(&request, &zone).map_err(|problem| format!("{problem:?}"))
     }
 
     #[test]
@@ -200,7 +200,7 @@ mod tests {
         };
         let shanghai = TimeZone::get("Asia/Shanghai").expect("a zone");
         let again = SlotRequest { ..slot };
-        assert!(check(request(slot), &shanghai).is_ok());
-        assert!(check(request(again), &TimeZone::UTC).is_err());
+        assert!(check(&request(slot), &shanghai).is_ok());
+        assert!(check(&request(again), &TimeZone::UTC).is_err());
     }
 }

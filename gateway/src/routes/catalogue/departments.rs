@@ -44,7 +44,7 @@ pub async fn departments(
     let limit = page::limit(query.limit)?;
     let after = page::decode_id(query.cursor.as_deref())?;
     let hospital = query.hospital_id;
-    let make = async {
+    let make = async || {
         let rows = app.ledger.departments(hospital, after, limit + 1).await?;
         let place = |row: &Department| row.id.to_string();
         Ok(Some(Page::of(rows, limit, place, DepartmentView::from)))

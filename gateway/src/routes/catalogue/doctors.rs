@@ -44,7 +44,7 @@ pub async fn doctors(
     let limit = page::limit(query.limit)?;
     let after = page::decode_id(query.cursor.as_deref())?;
     let department = query.department_id;
-    let make = async {
+    let make = async || {
         let rows = app.ledger.doctors(department, after, limit + 1).await?;
         let place = |row: &Doctor| row.id.to_string();
         Ok(Some(Page::of(rows, limit, place, DoctorView::from)))

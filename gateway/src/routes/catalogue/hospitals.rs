@@ -39,7 +39,7 @@ pub async fn hospitals(
 ) -> Result<Response, Problem> {
     let limit = page::limit(query.limit)?;
     let after = page::decode_id(query.cursor.as_deref())?;
-    let make = async {
+    let make = async || {
         let rows = app.ledger.hospitals(after, limit + 1).await?;
         let place = |row: &Hospital| row.id.to_string();
         Ok(Some(Page::of(rows, limit, place, HospitalView::from)))

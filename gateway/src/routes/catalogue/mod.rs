@@ -33,10 +33,11 @@ pub fn router() -> OpenApiRouter<App> {
 async fn shared<T: Serialize>(
     app: &App,
     name: String,
-    make: impl Future<Output = Result<Option<T>, Problem>>,
+    make: impl AsyncFnOnce() -> Result<Option<T>, Problem>,
 ) -> Result<Response, Problem> {
     let written = async {
-        let Some(view) = make.await? else { return Ok(None) };
+        // Only who finds nothing remembered pays for the room this takes.
+        let Some(view) = Box::pin(make()).await? else { return Ok(None) };
         let json = serde_json::to_vec(&view).map_err(Problem::internal)?;
         Ok(Some(Bytes::from(json)))
     };

@@ -25,7 +25,7 @@ pub async fn session(
     State(app): State<App>,
     PathId(id): PathId<SessionId>,
 ) -> Result<Response, Problem> {
-    let make = async {
+    let make = async || {
         let Some(session) = app.ledger.session(id).await? else { return Ok(None) };
         let mut sessions = [session];
         count_left(&app.inventory, &mut sessions).await;

@@ -63,7 +63,7 @@ pub async fn sessions(
     let filter = filter(&query)?;
     check_span(query.from, query.to)?;
     let name = format!("sessions {filter:?} {:?} {:?} {after:?} {limit}", query.from, query.to);
-    let make = async {
+    let make = async || {
         let Some(zone_name) = app.ledger.zone_of(filter).await? else { return Ok(None) };
         let now = app.clock.now();
         let (from, to) = span(&query, now, &zone_name)?;

@@ -21,6 +21,7 @@ pub struct HospitalView {
 }
 
 /// Most live bookings of one patient; null is no limit.
+#[expect(clippy::struct_field_names, reason = "the names on the wire")]
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct LimitsView {
     /// On one date.
@@ -143,13 +144,13 @@ impl SessionView {
             on_date: session.on_date,
             period: session.period.as_str(),
             withdrawn: session.is_withdrawn,
-            slots: session.slots.into_iter().map(|slot| SlotView::of(slot, &zone, now)).collect(),
+            slots: session.slots.iter().map(|slot| SlotView::of(slot, &zone, now)).collect(),
         }
     }
 }
 
 impl SlotView {
-    fn of(slot: Slot, zone: &TimeZone, now: UnixMs) -> Self {
+    fn of(slot: &Slot, zone: &TimeZone, now: UnixMs) -> Self {
         Self {
             id: slot.id,
             starts_at: time_text(slot.starts_at, zone),

@@ -28,15 +28,14 @@ pub async fn list(
     identity: Identity,
 ) -> Result<Json<Page<PatientView>>, Problem> {
     let rows = app.ledger.patients(identity.account).await?;
-    let items = rows.into_iter().map(|row| view(&app.sealer, row)).collect::<Result<_, _>>()?;
+    let items = rows.iter().map(|row| view(&app.sealer, row)).collect::<Result<_, _>>()?;
     Ok(Json(Page { items, next_cursor: None }))
 }
 
-fn view(sealer: &Sealer, row: PatientRow) -> Result<PatientView, seal::Broken> {
+fn view(sealer: &Sealer, row: &PatientRow) -> Result<PatientView, seal::Broken> {
     // Members of a made-up crowd have neither name nor number.
-    let open = |column, sealed: &[u8]| match sealed {
-        [] => Ok(String::new()),
-        sealed => sealer.open(column, sealed),
+    let open = |column, kept: &[u8]| {
+        if kept.is_empty() { Ok(String::new()) } else { sealer.open(column, kept) }
     };
     Ok(PatientView {
         id: row.id,
