@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -127,7 +127,7 @@ async fn prepare(options: &Jmeter, stack: &Stack, data: &Path) -> Result<String>
     let (login, password) = (unique(), unique() + &unique());
     let mut create = stack.program("gateway")?;
     create.args(["create-admin", "--login", &login]).env("SLOTRUSH_ADMIN_PASSWORD", &password);
-    command::succeed(&mut create).await.context("cannot make an admin")?;
+    command::succeed(create.stdout(Stdio::null())).await.context("cannot make an admin")?;
     fs::create_dir_all(data)?;
     let opening = data.join("opens-at");
     let mut rush = stack.program("rush")?;
