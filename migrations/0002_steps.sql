@@ -51,7 +51,8 @@ COMMENT ON FUNCTION lock_slots IS 'Locks slots in one order before they are chan
 -- Purpose: grant whatever is free in a partition to its open epoch (the common part of R2 and R4).
 -- Pre:     the epochs are locked and p_e is open.
 -- Post:    escrowed + free per slot, granted + free per allotment. Returns the allotments changed.
--- A slot that somebody changes meanwhile fails the compare-and-set and waits for the next top-up.
+-- The slots are locked as they are read, in the order of their ids: who waited for a cancel then
+-- counts the place it freed. The lock is what a compare-and-set would be, without its retry.
 CREATE FUNCTION grant_free(p_partition smallint, p_e bigint)
 RETURNS TABLE (slot_id bigint, granted integer, release_id bigint)
 LANGUAGE plpgsql AS $$
@@ -59,7 +60,7 @@ LANGUAGE plpgsql AS $$
 BEGIN
     RETURN QUERY
     WITH offer AS MATERIALIZED (
-        SELECT s.id, s.version, least(s.capacity, s.target) - s.booked - s.escrowed AS free
+        SELECT s.id, least(s.capacity, s.target) - s.booked - s.escrowed AS free
         FROM slot s
         JOIN session t ON t.id = s.session_id
         WHERE s.partition = p_partition
@@ -75,7 +76,6 @@ BEGIN
             version = s.version + 1
         FROM offer
         WHERE s.id = offer.id
-          AND s.version = offer.version
         RETURNING s.id, offer.free, s.release_id
     ), allotted AS (
         INSERT INTO epoch_slot AS a (partition, e, slot_id, granted)

@@ -100,6 +100,7 @@ async fn what_was_never_granted_is_an_unknown_allotment() -> Result<()> {
         world.persist(&[of_no_epoch, of_no_grant, booking(3, slot, 3)]).await?,
         [Outcome::UnknownAllotment, Outcome::UnknownAllotment, won(1)]
     );
+    world.open_first(P1).await?;
     let elsewhere = world.ledger.persist(P1, &[booking(4, slot, 4)]).await?;
     assert_eq!(elsewhere[0].outcome, Outcome::UnknownAllotment);
     world.assert_sound().await
@@ -135,9 +136,10 @@ async fn bookings_of_two_epochs_share_a_slot_and_its_numbers() -> Result<()> {
     world.open(P0, 1, "second").await?;
     let mut second = booking(2, slot, 2);
     second.epoch = Epoch(2);
-    assert_eq!(world.persist(&[booking(1, slot, 1), second]).await?, [won(1), won(2)]);
-    assert_eq!(world.places(slot).await?, places(2, 2, 2));
-    assert_eq!(world.allotment(1, slot).await?, (2, 1));
+    let batch = [booking(1, slot, 1), second, booking(3, slot, 3)];
+    assert_eq!(world.persist(&batch).await?, [won(1), won(2), won(3)]);
+    assert_eq!(world.places(slot).await?, places(3, 1, 3));
+    assert_eq!(world.allotment(1, slot).await?, (2, 2));
     assert_eq!(world.allotment(2, slot).await?, (2, 1));
     world.assert_sound().await
 }
@@ -238,4 +240,25 @@ async fn a_row_is_the_booking_as_it_was_accepted() -> Result<()> {
     assert!(rows[0].changed_at >= rows[0].persisted_at);
     assert_eq!(rows[0].booking.patient, PatientId::from(1));
     Ok(())
+}
+
+#[tokio::test]
+async fn every_change_of_a_slots_counters_counts_in_its_version() -> Result<()> {
+    let (world, slot) = World::on_offer(5).await?;
+    let version = "SELECT version FROM slot";
+    let mut versions = vec![world.number(version).await?];
+    world.persist(&bookings(2, slot)).await?;
+    versions.push(world.number(version).await?);
+    world.ledger.cancel(booking(1, slot, 1).id, 1.into()).await?;
+    versions.push(world.number(version).await?);
+    world.ledger.top_up(P0, Epoch(1)).await?;
+    versions.push(world.number(version).await?);
+    world.ledger.freeze(P0, Epoch(1), &[(slot, 3)]).await?;
+    versions.push(world.number(version).await?);
+    world.ledger.record_drained(P0, Epoch(1)).await?;
+    world.ledger.close_epoch(P0, Epoch(1)).await?;
+    versions.push(world.number(version).await?);
+    let first = versions[0];
+    assert_eq!(versions, (first..first + 6).collect::<Vec<_>>());
+    world.assert_sound().await
 }

@@ -246,6 +246,48 @@ async fn top_ups_persists_and_cancels_together_lose_nothing() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_top_up_that_waits_for_a_slot_grants_what_is_free_then() -> Result<()> {
+    let (world, slot) = World::on_offer(5).await?;
+    world.run("UPDATE slot SET capacity = 9, target = 6").await?;
+    let other = holding(&world, "UPDATE slot SET target = 8, version = version + 1").await?;
+    let ledger = world.ledger.clone();
+    let top_up = tokio::spawn(async move { ledger.top_up(P0, Epoch(1)).await });
+    world.until_blocked(1).await?;
+    other.commit().await?;
+    assert_eq!(top_up.await??[0].granted, 8);
+    assert_eq!(world.places(slot).await?, places(0, 8, 0));
+    world.assert_sound().await
+}
+
+#[tokio::test]
+async fn two_closes_give_the_unused_back_once() -> Result<()> {
+    let (world, slot) = World::on_offer(5).await?;
+    world.open(P0, 1, "second").await?;
+    world.ledger.record_drained(P0, Epoch(1)).await?;
+    let first = holding(&world, "SELECT close_epoch(0::smallint, 1)").await?;
+    let ledger = world.ledger.clone();
+    let second = tokio::spawn(async move { ledger.close_epoch(P0, Epoch(1)).await });
+    world.until_blocked(1).await?;
+    first.commit().await?;
+    assert_eq!(second.await??, Closed::Done);
+    assert_eq!(world.places(slot).await?, places(0, 0, 0));
+    world.assert_sound().await
+}
+
+#[tokio::test]
+async fn a_freeze_waits_for_an_open_and_then_leaves_the_sealed_epoch_alone() -> Result<()> {
+    let (world, slot) = World::on_offer(5).await?;
+    let opening = holding(&world, "SELECT open_epoch(0::smallint, 1, 'r', 'r', 'n')").await?;
+    let ledger = world.ledger.clone();
+    let freeze = tokio::spawn(async move { ledger.freeze(P0, Epoch(1), &[(slot, 0)]).await });
+    world.until_blocked(1).await?;
+    opening.commit().await?;
+    assert_eq!(freeze.await??, Closed::NotYet);
+    assert_eq!(world.places(slot).await?, places(0, 5, 0));
+    world.assert_sound().await
+}
+
+#[tokio::test]
 async fn a_lapse_waits_for_an_open_and_is_then_too_early() -> Result<()> {
     let (world, slot) = World::on_offer(5).await?;
     let opening = holding(&world, "SELECT open_epoch(0::smallint, 1, 'r', 'r', 'n')").await?;
