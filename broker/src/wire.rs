@@ -33,6 +33,9 @@ pub(crate) const STEP_MAX: Duration = Duration::from_secs(5);
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 /// Seconds of silence after which either side gives the other up (twice this, in practice).
 const HEARTBEAT_S: u16 = 10;
+/// The library keeps 64 frames of buffer per connection, so that RabbitMQ's default of 128 KiB
+/// would cost 8 MiB each. A full envelope is two of these.
+const FRAME_MAX_BYTES: u32 = 16 * 1024;
 
 /// Makes connections for one purpose, and remembers which RabbitMQ it talks to.
 pub(crate) struct Dialer {
@@ -102,6 +105,7 @@ impl Dialer {
     fn uri(&self) -> Result<AMQPUri, Fault> {
         let mut uri: AMQPUri = self.url.expose_secret().parse().map_err(|_| Fault::Url)?;
         uri.query.heartbeat = Some(HEARTBEAT_S);
+        uri.query.frame_max.get_or_insert(FRAME_MAX_BYTES);
         Ok(uri)
     }
 }

@@ -29,9 +29,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 #[group(id = "telemetry")]
 #[command(next_help_heading = "Logs")]
 pub struct Settings {
-    /// Log filter, in the form of `RUST_LOG`, for example `info,gateway=debug`; what lapin says by
-    /// itself is said again, with its meaning, by whoever uses it
-    #[arg(long, env = "SLOTRUSH_LOG", default_value = "info,lapin=off", value_name = "FILTER")]
+    /// Log filter, in the form of `RUST_LOG`, for example `info,gateway=debug`
+    #[arg(long, env = "SLOTRUSH_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
     /// Log form
     #[arg(long, env = "SLOTRUSH_LOG_FORMAT", default_value = "json")]
