@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::{self, Bench};
 use crate::demo::{self, Demo};
 use crate::jmeter::{self, Jmeter};
 use crate::stack::{self, Options};
@@ -21,6 +22,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Watch a release from nothing: a crowd rushes for its places, then everything is audited
     Demo(Demo),
+    /// Compare bookings of one hot slot: directly with a row lock, and through this pipeline
+    Bench(Bench),
     /// Start the system for development: Redis, RabbitMQ, PostgreSQL, gateway, worker
     ///
     /// Starts what is not running and prints where it is. Missing server programs are installed
@@ -88,6 +91,7 @@ impl Cli {
     pub(crate) async fn run(self) -> Result<()> {
         match self.command {
             Command::Demo(demo) => demo::run(demo).await,
+            Command::Bench(bench) => bench::run(bench).await,
             Command::Jmeter(options) => jmeter::run(options).await,
             Command::Up(up) => {
                 let options = Options {

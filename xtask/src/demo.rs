@@ -46,10 +46,16 @@ pub(crate) struct Demo {
 }
 
 /// Says what is being done, and when.
-struct Stages(Instant);
+pub(crate) struct Stages(Instant);
 
 impl Stages {
-    fn say(&self, what: &str) {
+    /// Begins counting.
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// One line, with the time since the start.
+    pub(crate) fn say(&self, what: &str) {
         println!("[{:>6.1} s] {what}", self.0.elapsed().as_secs_f64());
     }
 }
@@ -61,7 +67,7 @@ fn folder() -> PathBuf {
 
 /// Shows it.
 pub(crate) async fn run(demo: Demo) -> Result<()> {
-    let stages = Stages(Instant::now());
+    let stages = Stages::start();
     stages.say("building gateway, worker and crowd, optimised (minutes the first time)");
     unless_interrupted(build()).await?;
     forget_the_last().await?;
@@ -99,7 +105,8 @@ async fn stop() -> Result<Vec<String>> {
     Stack::open(&folder(), Options::default())?.stop().await
 }
 
-async fn build() -> Result<()> {
+/// Builds the programs and the crowd, optimised.
+pub(crate) async fn build() -> Result<()> {
     let mut cargo = command::cargo();
     cargo.args(["build", "--quiet", "--release", "--bins"]);
     cargo.args(["-p", "rush", "-p", "gateway", "-p", "booking-worker"]);
@@ -118,10 +125,7 @@ async fn forget_the_last() -> Result<()> {
 
 /// Lets the crowd rush; true if everything holds.
 async fn show(demo: &Demo, stack: &mut Stack, stages: &Stages) -> Result<bool> {
-    let password = unique() + &unique();
-    let mut create = stack.program("gateway")?;
-    create.args(["create-admin", "--login", ADMIN]).env("SLOTRUSH_ADMIN_PASSWORD", &password);
-    command::succeed(create.stdout(Stdio::null())).await.context("cannot make an admin")?;
+    let password = make_admin(stack).await?;
     stages.say(&format!("{} patients rush for {} places", demo.patients, demo.places));
     let mut rush = rush_command(stack, &password)?;
     rush.arg("run");
@@ -143,8 +147,17 @@ async fn show(demo: &Demo, stack: &mut Stack, stages: &Stages) -> Result<bool> {
     Ok(is_clean)
 }
 
+/// Makes an admin and returns the password.
+pub(crate) async fn make_admin(stack: &Stack) -> Result<String> {
+    let password = unique() + &unique();
+    let mut create = stack.program("gateway")?;
+    create.args(["create-admin", "--login", ADMIN]).env("SLOTRUSH_ADMIN_PASSWORD", &password);
+    command::succeed(create.stdout(Stdio::null())).await.context("cannot make an admin")?;
+    Ok(password)
+}
+
 /// The crowd, told where everything is.
-fn rush_command(stack: &Stack, password: &str) -> Result<Command> {
+pub(crate) fn rush_command(stack: &Stack, password: &str) -> Result<Command> {
     let mut rush = stack.program("rush")?;
     let gateway = stack.gateway_urls().into_iter().next().context("there is no gateway")?;
     rush.env("SLOTRUSH_GATEWAY_URL", gateway);

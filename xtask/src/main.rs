@@ -5,6 +5,7 @@
 //!
 //! Read first: `cli.rs`, then `stack/mod.rs`.
 
+mod bench;
 mod cli;
 mod command;
 mod demo;
