@@ -71,7 +71,16 @@ impl FactsCache {
             return Some(known);
         }
         let (ledger, known) = (self.ledger.clone(), Arc::clone(&self.known));
-        let asked = tokio::spawn(async move { look_up(&ledger, &known, session).await });
+        let turns = Arc::clone(&self.look_ups);
+        // In a task: a wait that ends must not cancel the query. Those who wait for a turn mostly
+        // find what the ones before them looked up.
+        let asked = tokio::spawn(async move {
+            let _turn = tokio::time::timeout(limit, turns.acquire_owned()).await.ok()?.ok()?;
+            match known.get(&session) {
+                Some(Some(known)) => Some(known),
+                Some(None) | None => look_up(&ledger, &known, session).await,
+            }
+        });
         tokio::time::timeout(limit, asked).await.ok()?.ok()?
     }
 }

@@ -1,7 +1,6 @@
 //! A small clinic on real servers: one session, its slots on offer, patients with tokens, a gateway
 //! over HTTP, and, where a test wants them, a worker that persists and tops up.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use booking::rules::Limits;
 use booking::{
-    AccountId, Booking, Clock, Epoch, Nonce, Partition, PartitionCount, PatientId, ReleaseId,
-    SessionId, SlotId, SystemClock, UnixMs,
+    AccountId, Clock, Epoch, Nonce, Partition, PartitionCount, PatientId, ReleaseId, SessionId,
+    SlotId, SystemClock, UnixMs,
 };
-use broker::{Delivered, Handler, Verdict};
 use clap::Parser;
 use gateway::auth::{Role, Tokens};
 use gateway::settings::Cli;
@@ -24,11 +22,13 @@ use ledger::catalogue::{
 };
 use ledger::epoch::Opened;
 use ledger::release::{NewRelease, ReleaseChanged, ReleaseCreated, ReleaseVerb};
-use serde_json::Value;
 use testkit::{Database, Proxy, Redis};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::answer::Answer;
+use crate::worker::{Worker, top_up};
 
 /// Where the release's window lies, from now.
 #[derive(Clone, Copy)]
@@ -299,39 +299,6 @@ impl Clinic {
     }
 }
 
-/// An answer over HTTP.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: reqwest::header::HeaderMap,
-    pub(crate) json: Value,
-}
-
-impl Answer {
-    async fn read(response: reqwest::Response) -> anyhow::Result<Self> {
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let bytes = response.bytes().await?;
-        let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Ok(Self { status, headers, json })
-    }
-
-    pub(crate) fn code(&self) -> (u16, &str) {
-        (self.status, self.json["code"].as_str().unwrap_or_default())
-    }
-
-    pub(crate) fn status(&self) -> (u16, &str) {
-        (self.status, self.json["status"].as_str().unwrap_or_default())
-    }
-
-    pub(crate) fn id(&self) -> &str {
-        self.json["id"].as_str().unwrap_or_default()
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-    }
-}
-
 async fn offer(
     ledger: &Ledger,
     actor: AccountId,
@@ -380,58 +347,6 @@ async fn offer(
 
 fn slots_of(session: SessionId, count: usize) -> anyhow::Result<Vec<SlotId>> {
     (0..count).map(|n| Ok(SlotId::of(session, u8::try_from(n)?))).collect()
-}
-
-async fn top_up(ledger: &Ledger, inventory: &Inventory, nonce: &Nonce) -> anyhow::Result<()> {
-    for row in ledger.epochs().await? {
-        let (partition, epoch) = (row.partition, row.epoch);
-        ledger.top_up(partition, epoch).await?;
-        let mut sessions: BTreeMap<SessionId, Vec<inventory::Grant>> = BTreeMap::new();
-        for grant in ledger.grants(partition, epoch).await? {
-            let ledger::epoch::Grant { slot, granted, release } = grant;
-            let grants = sessions.entry(slot.session()).or_default();
-            grants.push(inventory::Grant { slot, granted, release });
-        }
-        for (session, grants) in sessions {
-            inventory.apply(partition, epoch, nonce, session, &grants, &[]).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Persists and settles, as the worker does.
-struct Worker {
-    ledger: Ledger,
-    inventory: Inventory,
-}
-
-impl Handler for Worker {
-    async fn handle(&mut self, partition: Partition, batch: &[Delivered]) -> Vec<Verdict> {
-        let readable = batch.iter().filter_map(|delivered| delivered.message.as_ref().ok());
-        let bookings: Vec<Booking> =
-            readable.flat_map(|envelope| envelope.bookings.clone()).collect();
-        let retry = Verdict::Retry { after: Duration::from_millis(50) };
-        let Ok(persisted) = self.ledger.persist(partition, &bookings).await else {
-            return vec![retry; batch.len()];
-        };
-        let settled: Vec<(Booking, bool)> = bookings
-            .into_iter()
-            .map(|booking| {
-                let outcome = persisted.iter().find(|row| row.id == booking.id);
-                let is_live = outcome.is_some_and(|row| match row.outcome {
-                    ledger::persist::Outcome::Row { state, .. } => state.is_live(),
-                    _ => false,
-                });
-                (booking, is_live)
-            })
-            .collect();
-        let _ = self.inventory.settle(partition, &settled).await;
-        vec![Verdict::Ack; batch.len()]
-    }
-
-    async fn drained(&mut self, _: Partition, _: Epoch) -> Verdict {
-        Verdict::Ack
-    }
 }
 
 /// Shares a clinic between tasks.
