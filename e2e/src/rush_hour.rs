@@ -106,6 +106,15 @@ impl Rush {
         .await
     }
 
+    /// Waits until so many got a first answer.
+    pub async fn until_answered(&self, count: u32) -> Result<()> {
+        let answered = &self.waiting.counters.answered;
+        eventually(&format!("{count} answered"), SOON, || async {
+            (answered.load(Ordering::Relaxed) >= count).then_some(())
+        })
+        .await
+    }
+
     /// Waits until everybody has a final answer or gave up; returns how many ended how.
     pub async fn finish(mut self) -> Result<BTreeMap<String, u64>> {
         let mut endings = BTreeMap::new();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use booking::PartitionCount;
+use booking::{Partition, PartitionCount};
 use ledger::Ledger;
 use rush::audit::Probe;
 use rush::client::Client;
@@ -139,6 +139,11 @@ impl System {
     /// Returns everything anybody asked and heard so far.
     pub fn events(&self) -> Vec<Event> {
         self.events.all()
+    }
+
+    /// Returns the partition where all places are.
+    pub fn partition(&self) -> Partition {
+        self.target.partitions.of_slot(self.plan.offers[0].slot)
     }
 
     /// Returns PostgreSQL, reached directly.
