@@ -78,8 +78,9 @@ impl System {
         status: u16,
     ) -> Result<Value> {
         let client = &self.clients[0];
-        let authorization = log_in(client, ADMIN, self.admin_password.expose_secret()).await?;
-        let reply = send(client, method, path, Some(&authorization), body).await?;
+        let log_in = || log_in(client, ADMIN, self.admin_password.expose_secret());
+        let authorization = self.admin.get_or_try_init(log_in).await?;
+        let reply = send(client, method, path, Some(authorization), body).await?;
         expect(&reply, status).with_context(|| path.to_owned())
     }
 

@@ -1,6 +1,7 @@
 //! One patient, request by request, for tests that say exactly who does what.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use booking::{BookingId, Clock as _, Digest, SlotId, SystemClock};
@@ -12,8 +13,12 @@ use rush::client::{Client, Sent};
 use rush::history::{Ask, Event};
 use rush::prepare::Member;
 use testkit::eventually;
+use tokio::time::{Instant, sleep};
 
 use crate::SOON;
+
+/// How often somebody impatient asks.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// Everything that anybody asked and heard.
 #[derive(Clone, Debug, Default)]
@@ -68,15 +73,38 @@ impl Person {
         self.say(Ask::Status { id }, Method::GET, &path, &self.headers, String::new()).await
     }
 
+    /// Asks for a place until the answer is more than "come back later".
+    pub async fn book_when_ready(&self, slot: SlotId, key: &str) -> Answer {
+        let is_definite = |answer: &Answer| {
+            !matches!(answer, Answer::Busy { .. } | Answer::Lost | Answer::NotSent)
+        };
+        self.book_until(slot, key, is_definite).await
+    }
+
     /// Asks for a place until the answer is a booking, taking refusals for "not yet".
     pub async fn book_at_last(&self, slot: SlotId, key: &str) -> Result<BookingId> {
-        eventually("a place", SOON, || async {
-            match self.book(slot, key).await {
-                Answer::Booking { id, .. } => Some(id),
-                _ => None,
+        let is_booking = |answer: &Answer| matches!(answer, Answer::Booking { .. });
+        match self.book_until(slot, key, is_booking).await {
+            Answer::Booking { id, .. } => Ok(id),
+            other => bail!("no place: {other:?}"),
+        }
+    }
+
+    async fn book_until(
+        &self,
+        slot: SlotId,
+        key: &str,
+        is_enough: impl Fn(&Answer) -> bool,
+    ) -> Answer {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let answer = self.book(slot, key).await;
+            if is_enough(&answer) || Instant::now() >= deadline {
+                return answer;
             }
-        })
-        .await
+            // Twice as often as an account may for long, but not for long.
+            sleep(ASK_EVERY).await;
+        }
     }
 
     /// Asks what became of a booking until that is final.

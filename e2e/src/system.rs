@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use booking::{Partition, PartitionCount};
+use hyper::header::HeaderValue;
 use ledger::Ledger;
 use rush::audit::Probe;
 use rush::client::Client;
@@ -17,6 +18,7 @@ use rush::tokens::Minter;
 use secrecy::{ExposeSecret as _, SecretString};
 use tempfile::TempDir;
 use testkit::{Database, Proxy, Redis, free_port, unique};
+use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::admin::{ADMIN, preparation};
@@ -49,6 +51,8 @@ pub struct System {
     pub(crate) target: Target,
     pub(crate) events: Events,
     pub(crate) admin_password: SecretString,
+    /// The admin's `Authorization` header, once it is needed.
+    pub(crate) admin: OnceCell<HeaderValue>,
     pub(crate) is_clean: bool,
     gateway_ports: Vec<u16>,
     redis: Redis,
@@ -120,6 +124,7 @@ impl System {
             target,
             events: Events::default(),
             admin_password,
+            admin: OnceCell::new(),
             is_clean: false,
             gateway_ports,
             redis,

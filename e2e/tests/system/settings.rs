@@ -38,6 +38,7 @@ fn a_bad_setting_ends_each_program_with_one_line_that_names_it_before_a_port_ope
         ("SLOTRUSH_LISTEN", "nowhere"),
         ("SLOTRUSH_TOKEN_KEY_FILE", "/nonexistent/key"),
         ("SLOTRUSH_DATA_KEY_FILE", "/nonexistent/key"),
+        ("SLOTRUSH_TOKEN_OLD_KEY_FILES", "/nonexistent/key"),
         ("SLOTRUSH_TRUSTED_PROXIES", "everybody"),
         ("SLOTRUSH_LIMITS", "sometimes"),
     ];
