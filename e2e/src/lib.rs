@@ -24,7 +24,7 @@ pub mod system;
 pub use options::Options;
 pub use person::Person;
 pub use program::{Program, binary, command};
-pub use rush_hour::{Manner, Rush};
+pub use rush_hour::{Manner, Rush, finish_all};
 pub use system::System;
 
 use std::time::Duration;

@@ -43,7 +43,7 @@ pub struct Manner {
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { within_ms: 1_500, double_clicks: false, repeats: false, gateway: 0 }
+        Self { within_ms: 1_000, double_clicks: false, repeats: false, gateway: 0 }
     }
 }
 
@@ -94,6 +94,32 @@ impl System {
         }
         Ok(Rush { waiting, patients, events: self.events.clone() })
     }
+}
+
+/// How many come first; there are places for all of them.
+const FIRST: usize = 20;
+
+impl System {
+    /// Lets a few of the patients rush, and when some have a place all the others; returns when the
+    /// first of these are answered: the middle of it, however fast or slow the machine is.
+    pub async fn rush_halfway(&self, patients: usize, manner: Manner) -> Result<[Rush; 2]> {
+        let first = self.rush(0..FIRST, Manner { within_ms: 0, ..manner })?;
+        first.until_booked(8).await?;
+        let others = self.rush(FIRST..patients, manner)?;
+        others.until_answered(5).await?;
+        Ok([first, others])
+    }
+}
+
+/// Waits until everybody has a final answer or gave up; returns how many ended how.
+pub async fn finish_all(rushes: impl IntoIterator<Item = Rush>) -> Result<BTreeMap<String, u64>> {
+    let mut all = BTreeMap::new();
+    for rush in rushes {
+        for (ending, count) in rush.finish().await? {
+            *all.entry(ending).or_default() += count;
+        }
+    }
+    Ok(all)
 }
 
 impl Rush {

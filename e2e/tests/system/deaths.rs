@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use booking::{BookingId, SlotId};
-use e2e::{Manner, Options, SOON, System};
+use e2e::{Manner, Options, SOON, System, finish_all};
 use rush::answer::{Answer, Status};
 use testkit::eventually;
 
@@ -20,13 +20,12 @@ async fn a_gateway_killed_in_the_middle_comes_back_and_answers_every_patient() -
     let slot = system.plan.offers[0].slot;
     let winner = system.person(119, 0)?;
     let id = winner.get(slot, "mine").await?;
-    let rush = system.rush(0..119, Manner { repeats: true, ..Manner::default() })?;
-    rush.until_booked(8).await?;
+    let rush = system.rush_halfway(119, Manner { repeats: true, ..Manner::default() }).await?;
 
     system.gateways[0].kill();
     system.gateways[0].start_again()?;
 
-    assert_all_final(&rush.finish().await?);
+    assert_all_final(&finish_all(rush).await?);
     assert!(is_fault_felt(&system), "the kill was not in the middle");
     let again = winner.book(slot, "mine").await;
     assert_eq!(again, Answer::Booking { id, status: Status::Booked, reason: None });
@@ -38,9 +37,10 @@ async fn a_gateway_killed_in_the_middle_comes_back_and_answers_every_patient() -
 #[tokio::test]
 async fn a_worker_killed_twice_in_the_middle_loses_nothing() -> Result<()> {
     let mut system = System::start(Options::default()).await?;
-    let rush = system.rush(0..120, Manner::default())?;
-    rush.until_booked(5).await?;
+    let first = system.rush(0..20, Manner::default())?;
+    first.until_booked(5).await?;
     system.workers[0].kill();
+    let others = system.rush(20..120, Manner::default())?;
     eventually("bookings that pile up", SOON, || async {
         let depths = broker::depths(&system.queues()).await.ok()?;
         depths.bookings.iter().any(|depth| *depth > 0).then_some(())
@@ -52,7 +52,7 @@ async fn a_worker_killed_twice_in_the_middle_loses_nothing() -> Result<()> {
     system.workers[0].kill();
     let killed_at = Instant::now();
     system.workers[0].start_again()?;
-    assert_all_final(&rush.finish().await?);
+    assert_all_final(&finish_all([first, others]).await?);
     assert!(killed_at.elapsed() < FINAL_WITHIN, "final after {:?}", killed_at.elapsed());
     system.sell_out().await?;
     assert_eq!(system.counts().await?.booked, 40);
@@ -63,8 +63,7 @@ async fn a_worker_killed_twice_in_the_middle_loses_nothing() -> Result<()> {
 async fn a_graceful_stop_of_both_programs_under_load_loses_nothing() -> Result<()> {
     let mut system = System::start(Options::default()).await?;
     let slot = system.plan.offers[0].slot;
-    let rush = system.rush(0..110, Manner::default())?;
-    rush.until_booked(8).await?;
+    let rush = system.rush_halfway(110, Manner::default()).await?;
     let last_minute = last_minute_bookings(&system, slot).await?;
     for program in system.gateways.iter().chain(&system.workers) {
         program.terminate();
@@ -78,7 +77,7 @@ async fn a_graceful_stop_of_both_programs_under_load_loses_nothing() -> Result<(
     for program in system.gateways.iter_mut().chain(&mut system.workers) {
         program.start_again()?;
     }
-    assert_all_final(&rush.finish().await?);
+    assert_all_final(&finish_all(rush).await?);
     assert!(is_fault_felt(&system), "the stop was not in the middle");
     for (number, id) in last_minute {
         assert_eq!(system.person(number, 0)?.follow(id).await?, Status::Booked);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use booking::Epoch;
-use e2e::{Manner, Options, SOON, System};
+use e2e::{Manner, Options, SOON, System, finish_all};
 use rush::answer::Answer;
 use rush::history::Event;
 use testkit::eventually;
@@ -16,10 +16,9 @@ const BACK_WITHIN: Duration = Duration::from_secs(5);
 async fn redis_flushed_in_the_middle_oversells_nothing_and_sells_the_rest() -> Result<()> {
     let system = System::start(Options::default()).await?;
     let before = epoch(&system).await?;
-    let rush = system.rush(0..120, Manner::default())?;
-    rush.until_booked(8).await?;
+    let rush = system.rush_halfway(120, Manner::default()).await?;
     system.flush_redis().await?;
-    let endings = rush.finish().await?;
+    let endings = finish_all(rush).await?;
     assert!(!endings.contains_key("unanswered"), "{endings:?}");
     let is_felt = |event: &Event| matches!(event.answer, Answer::Busy { .. });
     assert!(system.events().iter().any(is_felt), "the loss was not in the middle");
@@ -33,8 +32,7 @@ async fn redis_flushed_in_the_middle_oversells_nothing_and_sells_the_rest() -> R
 async fn redis_killed_and_started_empty_recovers_its_quota_and_sells_the_rest() -> Result<()> {
     let mut system = System::start(Options::default()).await?;
     let before = epoch(&system).await?;
-    let rush = system.rush(0..60, Manner { within_ms: 1_000, ..Manner::default() })?;
-    rush.until_booked(8).await?;
+    let [first, others] = system.rush_halfway(60, Manner::default()).await?;
     system.replace_redis().await?;
 
     let slot = system.plan.offers[0].slot;
@@ -55,10 +53,8 @@ async fn redis_killed_and_started_empty_recovers_its_quota_and_sells_the_rest() 
     assert!(matches!(answer, Answer::Booking { .. } | Answer::Refused { .. }), "{answer:?}");
     assert!(recovering_at.elapsed() < BACK_WITHIN, "back after {:?}", recovering_at.elapsed());
     let rest = system.rush(60..119, Manner { within_ms: 500, ..Manner::default() })?;
-    for rush in [rush, rest] {
-        let endings = rush.finish().await?;
-        assert!(!endings.contains_key("unanswered"), "{endings:?}");
-    }
+    let endings = finish_all([first, others, rest]).await?;
+    assert!(!endings.contains_key("unanswered"), "{endings:?}");
     system.sell_out().await?;
     assert!(epoch(&system).await? > before);
     assert_eq!(system.counts().await?.booked, 40);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use e2e::{Manner, Options, System};
+use e2e::{Manner, Options, System, finish_all};
 use rush::answer::Answer;
 use rush::history::Ask;
 
@@ -43,11 +43,8 @@ async fn two_gateways_and_two_workers_sell_every_place_once() -> Result<()> {
     let (first, second) =
         tokio::join!(here.book_at_last(slot, "both"), there.book_at_last(slot, "both"),);
     assert_eq!(first?, second?);
-    let mut booked = 1;
-    for endings in [one.finish().await?, two.finish().await?] {
-        assert!(!endings.contains_key("unanswered"), "{endings:?}");
-        booked += endings["booked"];
-    }
-    assert_eq!(booked, 40);
+    let endings = finish_all([one, two]).await?;
+    assert!(!endings.contains_key("unanswered"), "{endings:?}");
+    assert_eq!(endings["booked"] + 1, 40);
     system.finish().await
 }
