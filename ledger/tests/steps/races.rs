@@ -218,6 +218,23 @@ async fn an_open_that_meets_another_at_the_key_of_the_open_epoch_is_overtaken() 
 }
 
 #[tokio::test]
+async fn an_open_that_waits_for_a_persist_grants_all_that_is_free() -> Result<()> {
+    let (world, slot) = World::on_offer(5).await?;
+    world.ledger.freeze(P0, Epoch(1), &[(slot, 1)]).await?;
+    let persist = holding(&world, &persist_sql(0, 1, slot, 1)).await?;
+    let ledger = world.ledger.clone();
+    let open = tokio::spawn(async move {
+        let nonce = booking::Nonce("mine".to_owned());
+        ledger.open_epoch(P0, Epoch(1), &crate::world::term(), &nonce).await
+    });
+    world.until_blocked(1).await?;
+    persist.commit().await?;
+    assert_eq!(open.await??, Opened::Epoch(Epoch(2)));
+    assert_eq!(world.places(slot).await?, places(1, 4, 1));
+    world.assert_sound().await
+}
+
+#[tokio::test]
 async fn a_top_up_waits_for_an_open_and_then_grants_nothing_to_the_sealed() -> Result<()> {
     let (world, slot) = World::on_offer(5).await?;
     world.run("UPDATE slot SET capacity = 8, target = 8").await?;
