@@ -10,6 +10,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use service::settings::Invalid;
 
 /// The file of the key that signs access tokens.
 pub const TOKEN_KEY: &str = "token-key.pem";
@@ -49,6 +50,27 @@ impl SigningKey {
             .map_err(|_| anyhow::anyhow!("not an Ed25519 key in PKCS#8"))?;
         let public = pair.public_key().as_ref().try_into().context("an Ed25519 public key")?;
         Ok(Self { private, public })
+    }
+}
+
+/// A key file and the setting that names it.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyFile<'a> {
+    setting: &'static str,
+    path: &'a Path,
+}
+
+/// Takes the key file of a setting; refuses one that is not set.
+pub fn named<'a>(setting: &'static str, path: Option<&'a Path>) -> Result<KeyFile<'a>, Invalid> {
+    let path =
+        path.ok_or_else(|| Invalid::new(setting, "not set; `gateway keygen` makes a key"))?;
+    Ok(KeyFile { setting, path })
+}
+
+impl KeyFile<'_> {
+    /// Reads the key with `read`; whatever is wrong is said of the setting.
+    pub fn read<T>(self, read: impl FnOnce(&Path) -> anyhow::Result<T>) -> Result<T, Invalid> {
+        read(self.path).map_err(|error| Invalid::new(self.setting, format!("{error:#}")))
     }
 }
 

@@ -60,11 +60,8 @@ impl fmt::Debug for Sealer {
 impl Sealer {
     /// Reads the data key the settings name.
     pub fn load(settings: &Settings) -> anyhow::Result<Self> {
-        let path = settings
-            .data_key_file
-            .as_deref()
-            .context("SLOTRUSH_DATA_KEY_FILE is not set; `gateway keygen` makes a key")?;
-        Self::new(&keys::read_data_key(path)?)
+        let file = keys::named("SLOTRUSH_DATA_KEY_FILE", settings.data_key_file.as_deref())?;
+        Self::new(&file.read(keys::read_data_key)?)
     }
 
     /// Derives the keys from the data key.

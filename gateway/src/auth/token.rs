@@ -8,7 +8,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use anyhow::Context;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 use base64::Engine;
@@ -92,13 +91,13 @@ pub struct Unsigned(#[source] anyhow::Error);
 impl Tokens {
     /// Reads the keys the settings name.
     pub fn load(settings: &Settings) -> anyhow::Result<Self> {
-        let path = settings
-            .token_key_file
-            .as_deref()
-            .context("SLOTRUSH_TOKEN_KEY_FILE is not set; `gateway keygen` makes a key")?;
-        let old = settings.token_old_key_files.iter().map(|path| keys::read_public(path));
-        let old = old.collect::<anyhow::Result<Vec<_>>>()?;
-        Self::new(&SigningKey::read(path)?, &old, Arc::new(SystemClock))
+        let key = keys::named("SLOTRUSH_TOKEN_KEY_FILE", settings.token_key_file.as_deref())
+            .and_then(|file| file.read(SigningKey::read))?;
+        let old = settings.token_old_key_files.iter().map(|path| {
+            keys::named("SLOTRUSH_TOKEN_OLD_KEY_FILES", Some(path))?.read(keys::read_public)
+        });
+        let old = old.collect::<Result<Vec<_>, _>>()?;
+        Self::new(&key, &old, Arc::new(SystemClock))
     }
 
     /// Signs with `key`; verifies what it or one of the `old` public keys signed.

@@ -116,7 +116,17 @@ async fn change(
     }
     let (release, view) = view::find(app, id).await?.ok_or(Code::NotFound)?;
     tell_redis(app, &release).await;
+    forget_refusals(app, id).await;
     Ok(Json(view))
+}
+
+/// Drops what this gateway remembers of the release's slots: a refusal from before a resume must not
+/// be the answer to the next request. Other gateways' memory ends by itself, within half a second.
+async fn forget_refusals(app: &App, id: ReleaseId) {
+    match app.ledger.slots_of_release(id).await {
+        Ok(slots) => slots.into_iter().for_each(|slot| app.memory.refusals.forget(slot)),
+        Err(error) => tracing::warn!(%error, "refusals of a release were not forgotten"),
+    }
 }
 
 /// Tells every partition the release's window now, so that a pause holds from this moment on.

@@ -1,0 +1,116 @@
+//! One of the programs, as a process.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use testkit::{Process, Signal, eventually};
+
+use crate::SOON;
+use crate::reach::http_get;
+
+/// Where a program of this build is.
+///
+/// Building it is not this crate's job: `cargo xtask test` builds the workspace before it tests.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let test = env::current_exe()?;
+    // The test is in target/<profile>/deps, the programs one folder up.
+    let folder = test.parent().and_then(Path::parent).context("a test lies in target/…/deps")?;
+    let program = folder.join(name);
+    ensure!(
+        program.is_file(),
+        "{} is not built: run `cargo xtask test`, or `cargo build --workspace` first",
+        program.display()
+    );
+    Ok(program)
+}
+
+/// A command for a program of this build that hears nothing of the settings around the test.
+pub fn command(name: &str, settings: &[(&str, String)]) -> Result<Command> {
+    let mut command = Command::new(binary(name)?);
+    let inherited = env::vars().map(|(name, _)| name);
+    for name in inherited.filter(|name| name.starts_with("SLOTRUSH_")) {
+        command.env_remove(name);
+    }
+    command.envs(settings.iter().map(|(name, value)| (*name, value)));
+    Ok(command)
+}
+
+/// A running gateway or worker. Ends with the test.
+#[derive(Debug)]
+pub struct Program {
+    name: &'static str,
+    settings: Vec<(&'static str, String)>,
+    log: PathBuf,
+    /// Where operators connect.
+    admin_port: u16,
+    process: Process,
+}
+
+impl Program {
+    /// Starts it; see [`Program::ready`].
+    pub fn start(
+        name: &'static str,
+        settings: Vec<(&'static str, String)>,
+        admin_port: u16,
+        log: PathBuf,
+    ) -> Result<Self> {
+        let process = spawn(name, &settings, &log)?;
+        Ok(Self { name, settings, log, admin_port, process })
+    }
+
+    /// Waits until it says that it is ready. Fails when it ends first, with the end of its log.
+    pub async fn ready(&mut self) -> Result<()> {
+        let port = self.admin_port;
+        let is_ready = async || http_get(port, "/readyz").await.is_ok_and(|reply| reply.0 == 200);
+        self.process.ready(SOON, is_ready).await
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it on the same ports after its end, without waiting until it is ready.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.process.kill();
+        self.process = spawn(self.name, &self.settings, &self.log)?;
+        Ok(())
+    }
+
+    /// Asks it to stop.
+    pub fn terminate(&self) {
+        self.process.id().signal(Signal::Term);
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self, within: Duration) -> Result<ExitStatus> {
+        let what = format!("the end of {}", self.name);
+        eventually(&what, within, || {
+            let status = self.process.exit_status();
+            async move { status }
+        })
+        .await
+    }
+
+    /// Reads its metrics.
+    pub async fn metrics(&self) -> Result<String> {
+        let (status, body) = http_get(self.admin_port, "/metrics").await?;
+        ensure!(status == 200, "/metrics: {status}");
+        Ok(body)
+    }
+
+    /// Reads all it has logged, over all its lives.
+    pub fn log(&self) -> Result<String> {
+        let bytes =
+            fs::read(&self.log).with_context(|| format!("reading {}", self.log.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+fn spawn(name: &str, settings: &[(&str, String)], log: &Path) -> Result<Process> {
+    Process::spawn(name, &mut command(name, settings)?, Signal::Term, log)?.guarded(&[])
+}

@@ -1,0 +1,9 @@
+//! The system tests. One program, so that it is linked once.
+
+mod deaths;
+mod outages;
+mod places;
+mod privacy;
+mod redis;
+mod rushes;
+mod settings;

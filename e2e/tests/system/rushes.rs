@@ -1,0 +1,53 @@
+//! Crowds on a healthy system.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use e2e::{Manner, Options, System};
+use rush::answer::Answer;
+use rush::history::Ask;
+
+#[tokio::test]
+async fn of_two_hundred_patients_who_rush_for_twenty_places_exactly_twenty_get_one() -> Result<()> {
+    let options = Options { places: 20, slots: 2, patients: 200, ..Options::default() };
+    let system = System::start(options).await?;
+    let manner = Manner { within_ms: 500, double_clicks: true, ..Manner::default() };
+    let endings = system.rush(0..200, manner)?.finish().await?;
+    let expected = [("booked".to_owned(), 20), ("slot_exhausted".to_owned(), 180)];
+    assert_eq!(endings, BTreeMap::from(expected));
+
+    let mut ids: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for event in system.events() {
+        if let (Ask::Book(wish), Answer::Booking { id, .. }) = (event.ask, event.answer) {
+            ids.entry((event.patient, wish.key)).or_default().push(id);
+        }
+    }
+    assert!(ids.values().any(|ids| ids.len() >= 2), "nobody's two clicks were both answered");
+    for ids in ids.values() {
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 1, "{ids:?}");
+    }
+    let counts = system.counts().await?;
+    assert_eq!((counts.booked, counts.capacity), (20, 20));
+    system.finish().await
+}
+
+#[tokio::test]
+async fn two_gateways_and_two_workers_sell_every_place_once() -> Result<()> {
+    let options = Options { gateways: 2, workers: 2, ..Options::default() };
+    let system = System::start(options).await?;
+    let at = |gateway| Manner { within_ms: 800, gateway, ..Manner::default() };
+    let (one, two) = (system.rush(0..60, at(0))?, system.rush(60..119, at(1))?);
+    // The last one clicks at both gateways with one key.
+    let slot = system.plan.offers[0].slot;
+    let (here, there) = (system.person(119, 0)?, system.person(119, 1)?);
+    let (first, second) =
+        tokio::join!(here.book_at_last(slot, "both"), there.book_at_last(slot, "both"),);
+    assert_eq!(first?, second?);
+    let mut booked = 1;
+    for endings in [one.finish().await?, two.finish().await?] {
+        assert!(!endings.contains_key("unanswered"), "{endings:?}");
+        booked += endings["booked"];
+    }
+    assert_eq!(booked, 40);
+    system.finish().await
+}
