@@ -51,8 +51,10 @@ COMMENT ON FUNCTION lock_slots IS 'Locks slots in one order before they are chan
 -- Purpose: grant whatever is free in a partition to its open epoch (the common part of R2 and R4).
 -- Pre:     the epochs are locked and p_e is open.
 -- Post:    escrowed + free per slot, granted + free per allotment. Returns the allotments changed.
--- The slots are locked as they are read, in the order of their ids: who waited for a cancel then
--- counts the place it freed. The lock is what a compare-and-set would be, without its retry.
+-- The slots are locked in the order of their ids, so that two writers of several never wait for
+-- each other. The compare-and-set is needed all the same: whoever waited for a lock reads the new
+-- free places, but UPDATE first tries the row of its snapshot, and the CHECK would be judged on
+-- new places added to old counters. A slot that changed so is left to the next top-up.
 CREATE FUNCTION grant_free(p_partition smallint, p_e bigint)
 RETURNS TABLE (slot_id bigint, granted integer, release_id bigint)
 LANGUAGE plpgsql AS $$
@@ -60,7 +62,7 @@ LANGUAGE plpgsql AS $$
 BEGIN
     RETURN QUERY
     WITH offer AS MATERIALIZED (
-        SELECT s.id, least(s.capacity, s.target) - s.booked - s.escrowed AS free
+        SELECT s.id, s.version, least(s.capacity, s.target) - s.booked - s.escrowed AS free
         FROM slot s
         JOIN session t ON t.id = s.session_id
         WHERE s.partition = p_partition
@@ -76,6 +78,7 @@ BEGIN
             version = s.version + 1
         FROM offer
         WHERE s.id = offer.id
+          AND s.version = offer.version
         RETURNING s.id, offer.free, s.release_id
     ), allotted AS (
         INSERT INTO epoch_slot AS a (partition, e, slot_id, granted)

@@ -76,10 +76,12 @@ impl Error {
             "SR007" => refused("allotment_unknown"),
             // Unique, check and foreign keys.
             "23505" | "23514" | "23503" => match constraint {
-                // Another writer took the same place between judging and writing.
+                // Another writer took the same place between judging and writing. Of epochs: the
+                // race for a partition's first, where there is no row to lock yet.
                 Some(name)
                     if name == "booking_session_patient_key"
-                        || name == "booking_patient_key_key" =>
+                        || name == "booking_patient_key_key"
+                        || name == "epoch_open_key" =>
                 {
                     Self::Contended
                 }

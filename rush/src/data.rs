@@ -37,7 +37,7 @@ pub async fn write(args: &DataArgs) -> anyhow::Result<()> {
     }
     csv.flush()?;
     let crowd = members.iter().map(|member| member.patient).collect();
-    let history = History { crowd, events: Vec::new() };
+    let history = History { crowd, ..History::default() };
     history.write(&plan, &args.dir.join("release.jsonl"))?;
     // For whoever waits for the opening: milliseconds since 1970.
     println!("{}", plan.opens_at.0);

@@ -76,12 +76,16 @@ pub struct History {
     pub crowd: Vec<PatientId>,
     /// What they asked and heard.
     pub events: Vec<Event>,
+    /// Redis was restarted, emptied or failed over meanwhile.
+    pub redis_was_lost: bool,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Head {
     plan: Plan,
     crowd: Vec<PatientId>,
+    #[serde(default)]
+    redis_was_lost: bool,
 }
 
 impl History {
@@ -92,7 +96,11 @@ impl History {
     pub fn write(&self, plan: &Plan, path: &Path) -> anyhow::Result<()> {
         let file = File::create(path).with_context(|| format!("writing {}", path.display()))?;
         let mut out = BufWriter::new(file);
-        let head = Head { plan: plan.clone(), crowd: self.crowd.clone() };
+        let head = Head {
+            plan: plan.clone(),
+            crowd: self.crowd.clone(),
+            redis_was_lost: self.redis_was_lost,
+        };
         writeln!(out, "{}", serde_json::to_string(&head)?)?;
         for event in &self.events {
             writeln!(out, "{}", serde_json::to_string(event)?)?;
@@ -113,7 +121,7 @@ impl History {
             .map(|line| Ok(serde_json::from_str(&line?)?))
             .collect::<anyhow::Result<Vec<Event>>>()
             .context("the history is malformed")?;
-        Ok((head.plan, Self { crowd: head.crowd, events }))
+        Ok((head.plan, Self { crowd: head.crowd, events, redis_was_lost: head.redis_was_lost }))
     }
 }
 
@@ -131,7 +139,7 @@ impl Recorder {
     /// Ends recording.
     pub fn finish(&self, crowd: Vec<PatientId>) -> History {
         let mut events = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        History { crowd, events: std::mem::take(&mut *events) }
+        History { crowd, events: std::mem::take(&mut *events), redis_was_lost: false }
     }
 }
 
@@ -174,11 +182,13 @@ mod tests {
                 ),
                 event(Ask::Status { id }, Answer::Lost),
             ],
+            redis_was_lost: true,
         };
         let path = std::env::temp_dir().join(format!("history-{}.jsonl", std::process::id()));
         history.write(&plan, &path).expect("written");
         let (plan_again, again) = History::read(&path).expect("read");
         std::fs::remove_file(&path).expect("removed");
+        assert!(again.redis_was_lost);
         assert_eq!((plan_again, again.crowd, again.events), (plan, history.crowd, history.events));
     }
 }

@@ -54,7 +54,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
 
 async fn rush(args: &RunArgs) -> anyhow::Result<bool> {
     let probe = Probe::new(&args.target)?;
-    let (plan, history, outcome) = crowd::rush(args, probe.ledger()).await?;
+    let (plan, mut history, outcome) = crowd::rush(args, probe.ledger()).await?;
+    history.redis_was_lost = args.reporting.redis_lost;
     if let Some(path) = &args.history {
         history.write(&plan, path)?;
     }
@@ -65,7 +66,8 @@ async fn rush(args: &RunArgs) -> anyhow::Result<bool> {
 }
 
 async fn audit_again(args: &AuditArgs) -> anyhow::Result<bool> {
-    let (plan, history) = History::read(&args.history)?;
+    let (plan, mut history) = History::read(&args.history)?;
+    history.redis_was_lost |= args.reporting.redis_lost;
     let probe = Probe::new(&args.target)?;
     let audit = audit_now(&probe, &plan, &history, &args.reporting).await?;
     let report = Report::new(&plan, None, &audit);

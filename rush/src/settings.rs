@@ -94,6 +94,9 @@ pub struct Reporting {
     /// Print the report as one JSON object on the last line
     #[arg(long)]
     pub json: bool,
+    /// Redis is lost during the rush: a key may then stand for two bookings, one of them rejected
+    #[arg(long)]
+    pub redis_lost: bool,
     /// How long the system may take to come to rest, s
     #[arg(long, default_value_t = 60)]
     pub settle_s: u64,

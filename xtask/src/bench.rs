@@ -80,7 +80,7 @@ struct Comparison {
 pub(crate) async fn run(bench: Bench) -> Result<()> {
     let stages = Stages::start();
     stages.say("building, optimised (minutes the first time)");
-    unless_interrupted(demo::build()).await?;
+    unless_interrupted(command::build_programs(true)).await?;
     if folder().exists() {
         Stack::open(&folder(), Options::default())?.stop().await?;
         Postgres::delete_elsewhere(&folder().join("postgres"));

@@ -70,6 +70,17 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// Builds gateway, worker and crowd. Always all of them at once: each choice of packages has its own
+/// features of shared libraries, and would build those again.
+pub(crate) async fn build_programs(is_release: bool) -> Result<()> {
+    let mut cargo = cargo();
+    cargo.args(["build", "--quiet", "--locked", "--workspace", "--exclude", "xtask", "--bins"]);
+    if is_release {
+        cargo.arg("--release");
+    }
+    succeed(&mut cargo).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -69,7 +69,7 @@ fn folder() -> PathBuf {
 pub(crate) async fn run(demo: Demo) -> Result<()> {
     let stages = Stages::start();
     stages.say("building gateway, worker and crowd, optimised (minutes the first time)");
-    unless_interrupted(build()).await?;
+    unless_interrupted(command::build_programs(true)).await?;
     forget_the_last().await?;
     stages.say("starting private Redis, RabbitMQ, PostgreSQL, gateway and worker");
     let options = Options {
@@ -103,14 +103,6 @@ async fn stop() -> Result<Vec<String>> {
         return Ok(vec![]);
     }
     Stack::open(&folder(), Options::default())?.stop().await
-}
-
-/// Builds the programs and the crowd, optimised.
-pub(crate) async fn build() -> Result<()> {
-    let mut cargo = command::cargo();
-    cargo.args(["build", "--quiet", "--release", "--bins"]);
-    cargo.args(["-p", "rush", "-p", "gateway", "-p", "booking-worker"]);
-    command::succeed(&mut cargo).await
 }
 
 /// Every demonstration begins with empty servers.

@@ -79,7 +79,7 @@ pub(crate) async fn run(options: Jmeter) -> Result<()> {
     let mut stack =
         Stack::start(&up, Options { release: !is_up, environment, ..Options::default() }).await?;
     unless_interrupted(async {
-        build(stack.is_release()).await?;
+        command::build_programs(stack.is_release()).await?;
         run_plan(&options, &mut stack, jmeter).await
     })
     .await
@@ -151,13 +151,6 @@ fn failures(results: &Path) -> Result<usize> {
     let column = column.context("the results do not tell successes")?;
     // The columns before `success` never hold a comma: times, a label, a code, a plain message.
     Ok(lines.filter(|line| line.split(',').nth(column) == Some("false")).count())
-}
-
-async fn build(release: bool) -> Result<()> {
-    let mut cargo = command::cargo();
-    cargo.args(["build", "--quiet", "--bin", "rush", "-p", "rush"]);
-    cargo.args(release.then_some("--release"));
-    command::succeed(&mut cargo).await
 }
 
 /// JMeter 5 on PATH, or the one unpacked here, fetched if need be.

@@ -61,6 +61,8 @@ async fn steps(fast: bool, outcomes: &mut Vec<Outcome>) -> Result<()> {
         lints.args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
         step("lints", outcomes, command::succeed(&mut lints)).await;
     }
+    // This builds the programs too, because they have tests of their own. Building them apart would
+    // be with other features of shared libraries, and so from scratch.
     let mut build = runner(fast);
     build.arg("--no-run");
     if !step("build", outcomes, command::succeed(&mut build)).await {
@@ -74,6 +76,7 @@ async fn steps(fast: bool, outcomes: &mut Vec<Outcome>) -> Result<()> {
     .await;
     if let Some(Servers { postgres, rabbit }) = &servers {
         let mut tests = runner(fast);
+        tests.arg("--no-fail-fast");
         tests.env("SLOTRUSH_TEST_POSTGRES_URL", postgres.url());
         tests.env("SLOTRUSH_TEST_AMQP_URL", rabbit.url());
         step("tests", outcomes, command::succeed(&mut tests)).await;
@@ -113,9 +116,9 @@ async fn start_servers() -> Result<Servers> {
 fn runner(fast: bool) -> Command {
     let mut command = cargo();
     if find_program("cargo-nextest").or_else(cargo_home_nextest).is_some() {
-        command.args(["nextest", "run", "--no-fail-fast"]);
+        command.args(["nextest", "run"]);
     } else {
-        command.args(["test", "--no-fail-fast"]);
+        command.arg("test");
     }
     command.args(["--workspace", "--locked"]);
     if fast {

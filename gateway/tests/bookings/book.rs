@@ -118,12 +118,19 @@ async fn more_wishes_than_places_are_all_answered_and_no_place_is_sold_twice() -
     clinic.start_worker(false);
     let wishes = (0..200).map(|n| {
         let clinic = Arc::clone(&clinic);
-        tokio::spawn(async move { clinic.book(n, clinic.slots[n % 2], "k").await })
+        tokio::spawn(async move {
+            // As clients do: what is 503 on a busy machine is asked again under the same key.
+            testkit::eventually("an answer", Duration::from_secs(20), async || {
+                let answer = clinic.book(n, clinic.slots[n % 2], "k").await.ok()?;
+                (answer.status != 503).then_some(answer)
+            })
+            .await
+        })
     });
     let (mut won, mut lost) = (0, 0);
     for wish in wishes.collect::<Vec<_>>() {
         match wish.await??.code() {
-            (202, _) => won += 1,
+            (200 | 202, _) => won += 1,
             (409, "slot_exhausted") => lost += 1,
             other => anyhow::bail!("{other:?}"),
         }

@@ -200,6 +200,41 @@ async fn the_loser_of_the_first_open_is_overtaken_even_if_it_saw_nothing() -> Re
 }
 
 #[tokio::test]
+async fn an_open_that_meets_another_at_the_key_of_the_open_epoch_is_overtaken() -> Result<()> {
+    let world = World::new().await?;
+    // Only this key is in common: the primary key, which ON CONFLICT names, sees nothing.
+    let insert =
+        "INSERT INTO epoch (partition, e, run_id, replid, nonce) VALUES (0, 7, 'r', 'r', 'n')";
+    let first = holding(&world, insert).await?;
+    let ledger = world.ledger.clone();
+    let second = tokio::spawn(async move {
+        let nonce = booking::Nonce("mine".to_owned());
+        ledger.open_epoch(P0, Epoch::NONE, &crate::world::term(), &nonce).await
+    });
+    world.until_blocked(1).await?;
+    first.commit().await?;
+    assert_eq!(second.await??, Opened::Overtaken);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_open_that_waits_for_a_persist_grants_all_that_is_free() -> Result<()> {
+    let (world, slot) = World::on_offer(5).await?;
+    world.ledger.freeze(P0, Epoch(1), &[(slot, 1)]).await?;
+    let persist = holding(&world, &persist_sql(0, 1, slot, 1)).await?;
+    let ledger = world.ledger.clone();
+    let open = tokio::spawn(async move {
+        let nonce = booking::Nonce("mine".to_owned());
+        ledger.open_epoch(P0, Epoch(1), &crate::world::term(), &nonce).await
+    });
+    world.until_blocked(1).await?;
+    persist.commit().await?;
+    assert_eq!(open.await??, Opened::Epoch(Epoch(2)));
+    assert_eq!(world.places(slot).await?, places(1, 4, 1));
+    world.assert_sound().await
+}
+
+#[tokio::test]
 async fn a_top_up_waits_for_an_open_and_then_grants_nothing_to_the_sealed() -> Result<()> {
     let (world, slot) = World::on_offer(5).await?;
     world.run("UPDATE slot SET capacity = 8, target = 8").await?;
@@ -246,16 +281,20 @@ async fn top_ups_persists_and_cancels_together_lose_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_top_up_that_waits_for_a_slot_grants_what_is_free_then() -> Result<()> {
-    let (world, slot) = World::on_offer(5).await?;
-    world.run("UPDATE slot SET capacity = 9, target = 6").await?;
-    let other = holding(&world, "UPDATE slot SET target = 8, version = version + 1").await?;
+async fn a_top_up_that_meets_a_cancel_leaves_the_slot_to_the_next() -> Result<()> {
+    let (world, slot) = World::on_offer(9).await?;
+    world.persist(&bookings(4, slot)).await?;
+    world.run("UPDATE slot SET capacity = 10, target = 10").await?;
+    let id = booking(1, slot, 1).id;
+    let cancel = holding(&world, &format!("SELECT cancel_booking({id}, 1)")).await?;
     let ledger = world.ledger.clone();
     let top_up = tokio::spawn(async move { ledger.top_up(P0, Epoch(1)).await });
     world.until_blocked(1).await?;
-    other.commit().await?;
-    assert_eq!(top_up.await??[0].granted, 8);
-    assert_eq!(world.places(slot).await?, places(0, 8, 0));
+    cancel.commit().await?;
+    // Not refused, though the places it read are not those of the row it began with.
+    assert_eq!(top_up.await??, []);
+    assert_eq!(world.ledger.top_up(P0, Epoch(1)).await?[0].granted, 11);
+    assert_eq!(world.places(slot).await?, places(3, 7, 4));
     world.assert_sound().await
 }
 

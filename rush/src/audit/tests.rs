@@ -84,6 +84,7 @@ fn clean() -> Made {
                 asked(2, "b", slot(0), 30, refused("slot_exhausted")),
                 asked(3, "c", slot(0), 30, refused("slot_exhausted")),
             ],
+            redis_was_lost: false,
         },
         evidence: Evidence {
             stillness: Stillness {
@@ -212,6 +213,17 @@ fn an_appointment_nobody_asked_for_is_a_phantom() {
 fn one_key_with_two_ids_is_seen() {
     let made = clean().hears(asked(1, "a", slot(0), 50, told(101, Status::Pending)));
     assert_eq!(made.broken(), ["I8"]);
+}
+
+#[test]
+fn after_a_redis_loss_one_key_may_have_two_ids_and_one_appointment() {
+    let mut made = clean().hears(asked(1, "a", slot(0), 50, told(101, Status::Pending)));
+    made.history.redis_was_lost = true;
+    assert_eq!(made.broken(), ["I8"], "the second id has not ended");
+    let mut second = row(101, 1, "a", slot(0), State::Rejected);
+    second.reason = Some(Reason::Superseded);
+    made.evidence.rows.push(second);
+    assert!(made.broken().is_empty());
 }
 
 #[test]

@@ -25,14 +25,9 @@ struct Starting {
 }
 
 impl Stack {
-    /// Builds both programs.
+    /// Builds the programs.
     pub(crate) async fn build(&self) -> Result<()> {
-        let mut cargo = command::cargo();
-        cargo.args(["build", "--quiet", "--bins", "-p", "gateway", "-p", "booking-worker"]);
-        if self.options.release {
-            cargo.arg("--release");
-        }
-        command::succeed(&mut cargo).await
+        command::build_programs(self.options.release).await
     }
 
     /// One of the programs (`gateway`, `booking-worker`) with all its settings, not yet started.
