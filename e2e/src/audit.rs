@@ -26,8 +26,7 @@ impl System {
         // This holds at any time, also before the rest.
         let broken = self.ledger().audit().await?;
         ensure!(broken.is_empty(), "while moving: {broken:?}");
-        let crowd = self.members.iter().map(|member| member.patient).collect();
-        let history = History { crowd, events: self.events.all() };
+        let history = self.history();
         let deadline = Instant::now() + SOON;
         loop {
             let within = deadline.saturating_duration_since(Instant::now());
@@ -78,9 +77,8 @@ impl System {
         if unsold == 0 {
             return Ok(());
         }
-        let history = History { crowd: Vec::new(), events: self.events.all() };
         let stillness = self.probe.settle(SOON).await;
-        let evidence = self.probe.evidence(&self.plan, &history, stillness).await?;
+        let evidence = self.probe.evidence(&self.plan, &self.history(), stillness).await?;
         let live = evidence.rows.iter().filter(|row| row.state.is_live());
         let holders: HashSet<PatientId> = live.map(|row| row.booking.patient).collect();
         let is_placeless = |number: &usize| !holders.contains(&self.members[*number].patient);
@@ -97,6 +95,11 @@ impl System {
             }
         }
         bail!("places stay unsold: {:?}", self.counts().await?)
+    }
+
+    fn history(&self) -> History {
+        let crowd = self.members.iter().map(|member| member.patient).collect();
+        History { crowd, events: self.events.all(), redis_was_lost: self.redis_was_lost }
     }
 
     /// Returns the slots whose places do not add up, from sources that know nothing of each other:

@@ -53,6 +53,8 @@ pub struct System {
     pub(crate) admin_password: SecretString,
     /// The admin's `Authorization` header, once it is needed.
     pub(crate) admin: OnceCell<HeaderValue>,
+    /// From then on one key may have two ids (I8).
+    pub(crate) redis_was_lost: bool,
     pub(crate) is_clean: bool,
     gateway_ports: Vec<u16>,
     redis: Redis,
@@ -125,6 +127,7 @@ impl System {
             events: Events::default(),
             admin_password,
             admin: OnceCell::new(),
+            redis_was_lost: false,
             is_clean: false,
             gateway_ports,
             redis,
@@ -187,7 +190,8 @@ impl System {
     }
 
     /// Empties Redis: it forgets everything, and its process lives on.
-    pub async fn flush_redis(&self) -> Result<()> {
+    pub async fn flush_redis(&mut self) -> Result<()> {
+        self.redis_was_lost = true;
         let answer = redis_command(self.redis.port(), "FLUSHALL").await?;
         ensure!(answer == "+OK", "{answer}");
         Ok(())
@@ -195,6 +199,7 @@ impl System {
 
     /// `kill -9` for Redis; another, empty one takes its place.
     pub async fn replace_redis(&mut self) -> Result<()> {
+        self.redis_was_lost = true;
         self.redis.kill().await?;
         let folder = self.folder()?.join("redis");
         std::fs::remove_dir_all(&folder)?;

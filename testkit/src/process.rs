@@ -81,9 +81,14 @@ impl Process {
         self.id
     }
 
-    /// Its exit status, if it has ended.
+    /// Its exit status, if it has ended. What it left of its process group ends then, too.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
-        self.child.as_mut().and_then(|child| child.try_wait().ok().flatten())
+        if self.id.is_alive() {
+            return None;
+        }
+        // Takes care of the group before the status is collected: afterwards its id may be another's.
+        self.kill();
+        self.child.as_mut().and_then(|child| child.wait().ok())
     }
 
     /// Asks `probe` until it says yes. Fails when the process ends first, or after `within`; the

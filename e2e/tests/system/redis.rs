@@ -14,7 +14,7 @@ const BACK_WITHIN: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn redis_flushed_in_the_middle_oversells_nothing_and_sells_the_rest() -> Result<()> {
-    let system = System::start(Options::default()).await?;
+    let mut system = System::start(Options::default()).await?;
     let before = epoch(&system).await?;
     let rush = system.rush_halfway(120, Manner::default()).await?;
     system.flush_redis().await?;
