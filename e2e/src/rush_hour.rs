@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rush::client::Client;
 use rush::history::Recorder;
 use rush::patient::{Ending, Patient, Waiting};
@@ -107,6 +107,7 @@ impl System {
         first.until_booked(8).await?;
         let others = self.rush(FIRST..patients, manner)?;
         others.until_answered(5).await?;
+        ensure!(!others.is_over(), "all were answered before anything could happen to them");
         Ok([first, others])
     }
 }
@@ -123,6 +124,11 @@ pub async fn finish_all(rushes: impl IntoIterator<Item = Rush>) -> Result<BTreeM
 }
 
 impl Rush {
+    /// Has everybody got an answer, the first at least?
+    pub fn is_over(&self) -> bool {
+        self.waiting.counters.answered.load(Ordering::Relaxed) as usize >= self.patients.len()
+    }
+
     /// Waits until so many have a place for certain.
     pub async fn until_booked(&self, count: u32) -> Result<()> {
         let booked = &self.waiting.counters.booked;

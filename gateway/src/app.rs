@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::facts::FactsCache;
 use crate::admission::memory::Memory;
+use crate::admission::offer::Offers;
 use crate::auth::{Passwords, Patients, Sealer, Tokens};
 use crate::catalogue::Catalogue;
 use crate::epochs::Epochs;
@@ -60,6 +61,8 @@ pub struct Shared {
     pub memory: Memory,
     /// What admission must know of sessions.
     pub facts: FactsCache,
+    /// Why Redis does not know a slot.
+    pub offers: Offers,
     /// Bookings on their way to the queue.
     pub admissions: Arc<Semaphore>,
     /// Work that outlives its request.

@@ -49,6 +49,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::facts::FactsCache;
 use crate::admission::memory::Memory;
+use crate::admission::offer::Offers;
 use crate::app::Shared;
 use crate::auth::{Passwords, Patients, Sealer, Tokens};
 use crate::catalogue::Catalogue;
@@ -149,6 +150,7 @@ fn start(
         minter: Minter::new(ledger.clone(), Arc::clone(&clock)),
         memory: Memory::default(),
         facts: FactsCache::new(ledger.clone()),
+        offers: Offers::new(ledger.clone()),
         admissions: Arc::new(Semaphore::new(settings.calls.admissions_max)),
         tasks: TaskTracker::new(),
         rows: Rows::start(ledger.clone()),

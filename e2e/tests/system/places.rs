@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use booking::{Clock as _, SystemClock, UnixMs};
+use booking::{Clock as _, ReleaseId, SystemClock, UnixMs};
 use e2e::{Options, SOON, System};
 use hyper::Method;
 use rush::answer::{Answer, Status};
@@ -82,23 +82,60 @@ async fn a_release_is_paused_resumed_and_closed_from_the_next_request_on() -> Re
     system.finish().await
 }
 
+#[tokio::test]
+async fn a_slot_that_redis_was_given_nothing_of_is_refused_for_what_it_is() -> Result<()> {
+    let options = Options { places: 2, slots: 1, patients: 3, ..Options::default() };
+    let mut system = System::start(options).await?;
+    let slot = system.plan.offers[0].slot;
+    for number in 0..2 {
+        system.person(number, 0)?.get(slot, "mine").await?;
+    }
+    // The new ledger has no quota of a slot that is sold out.
+    system.flush_redis().await?;
+    let late = system.person(2, 0)?;
+    assert_eq!(late.book_when_ready(slot, "hope").await, refused("slot_exhausted"));
+
+    system.change_release("close").await?;
+    assert_eq!(late.book_when_ready(slot, "hope").await, refused("release_closed"));
+
+    // Nor of one whose release is far away.
+    let opens_at = SystemClock.now().plus_ms(HOUR_MS);
+    let next = create_release(&system, opens_at).await?;
+    let not_open =
+        Answer::Refused { code: "release_not_open".to_owned(), opens_at: Some(opens_at) };
+    let asked_again = eventually("the next release", SOON, || async {
+        // What the gateway remembers of the one before ends by itself.
+        let answer = late.book_when_ready(slot, "hope").await;
+        (answer != refused("release_closed")).then_some(answer)
+    });
+    assert_eq!(asked_again.await?, not_open);
+
+    system.plan.release = next;
+    system.change_release("preheat").await?;
+    system.finish().await
+}
+
 /// Puts the same slots on offer with a new release.
 async fn offer_again(system: &mut System) -> Result<()> {
+    system.plan.release = create_release(system, SystemClock.now()).await?;
+    let preheated = system.change_release("preheat").await?;
+    assert_eq!(preheated["status"], Value::from("open"));
+    Ok(())
+}
+
+/// Creates a release of the same slots.
+async fn create_release(system: &System, opens_at: UnixMs) -> Result<ReleaseId> {
     let closed = system.ledger().release(system.plan.release).await?.context("the release")?;
-    let now = SystemClock.now();
     let slots: Vec<_> = system.plan.offers.iter().map(|offer| offer.slot).collect();
     let body = json!({
         "hospital_id": closed.hospital,
         "name": "What was left",
-        "opens_at": text_time(now)?,
-        "closes_at": text_time(now.plus_ms(HOUR_MS))?,
+        "opens_at": text_time(opens_at)?,
+        "closes_at": text_time(opens_at.plus_ms(HOUR_MS))?,
         "slot_ids": slots,
     });
     let made = system.administer(Method::POST, "/v1/admin/releases", &body, 201).await?;
-    system.plan.release = serde_json::from_value(made["id"].clone())?;
-    let preheated = system.change_release("preheat").await?;
-    assert_eq!(preheated["status"], Value::from("open"));
-    Ok(())
+    Ok(serde_json::from_value(made["id"].clone())?)
 }
 
 fn text_time(at: UnixMs) -> Result<String> {

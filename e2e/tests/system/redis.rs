@@ -6,7 +6,6 @@ use anyhow::{Context as _, Result};
 use booking::Epoch;
 use e2e::{Manner, Options, SOON, System, finish_all};
 use rush::answer::Answer;
-use rush::history::Event;
 use testkit::eventually;
 
 /// L2: how soon admission is back.
@@ -20,8 +19,6 @@ async fn redis_flushed_in_the_middle_oversells_nothing_and_sells_the_rest() -> R
     system.flush_redis().await?;
     let endings = finish_all(rush).await?;
     assert!(!endings.contains_key("unanswered"), "{endings:?}");
-    let is_felt = |event: &Event| matches!(event.answer, Answer::Busy { .. });
-    assert!(system.events().iter().any(is_felt), "the loss was not in the middle");
     system.sell_out().await?;
     assert!(epoch(&system).await? > before);
     assert_eq!(system.counts().await?.booked, 40);

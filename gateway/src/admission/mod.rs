@@ -6,6 +6,7 @@
 pub mod facts;
 pub mod held;
 pub mod memory;
+pub mod offer;
 pub mod place;
 pub mod recent;
 pub mod refusals;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use booking::{Booking, Partition};
+use booking::{Booking, Partition, UnixMs};
 use broker::Published;
 use inventory::{Error, Hold};
 
@@ -45,7 +45,7 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
             }
             Ok(Hold::Paused) => return refuse(&app, &booking, Refusal::Paused),
             Ok(Hold::Closed) => return refuse(&app, &booking, Refusal::Closed),
-            Ok(Hold::NotPreheated) => return refuse(&app, &booking, Refusal::NotPreheated),
+            Ok(Hold::NotPreheated) => return explain(&app, &booking, now).await,
             Ok(Hold::Shut | Hold::Fenced) => return Admitted::Recovering,
             // When unknown, it may have run. The outbox then has the booking, and the relay
             // carries it; the client's next try finds it by its key.
@@ -74,6 +74,18 @@ pub async fn publish(app: &App, accepted: Arc<Accepted>) -> Admitted {
     let request_id = crate::request_id::current();
     tracing::info!(request_id, booking_id = %id, is_certain = accepted.is_certain(), "accepted");
     Admitted::Accepted(accepted)
+}
+
+/// Redis was given nothing of the slot: PostgreSQL knows why.
+async fn explain(app: &App, booking: &Booking, now: UnixMs) -> Admitted {
+    match app.offers.refusal(booking.slot, now).await {
+        Ok(Some(refusal)) => refuse(app, booking, refusal),
+        Ok(None) => Admitted::Recovering,
+        Err(error) => {
+            tracing::debug!(%error, "a slot could not be looked up");
+            Admitted::LedgerDown
+        }
+    }
 }
 
 /// The last place tells everybody else at once.

@@ -25,7 +25,7 @@ pub enum Refusal {
     Paused,
     /// Its release is over.
     Closed,
-    /// Redis does not know it.
+    /// It is in no release, or in one that should be on offer and is not set aside.
     NotPreheated,
 }
 
