@@ -55,11 +55,7 @@ impl ProcessId {
     /// The process that has this id now; `None` if there is none, or only an unreaped one.
     pub fn of(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is the program's name in parentheses and may contain anything.
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-        let state = fields.next()?;
-        let started = fields.nth(18)?.parse().ok()?;
-        (state != "Z" && state != "X").then_some(Self { pid, started })
+        Some(Self { pid, started: start_of_running(&stat)? })
     }
 
     /// Is this very process still running?
@@ -107,6 +103,20 @@ impl ProcessId {
     }
 }
 
+/// When a process started, from its line in `/proc`; `None` if it has ended.
+///
+/// A killed process shows as ended as soon as its first thread has, while others still hold its
+/// files: until the last is gone, its ports are taken.
+fn start_of_running(stat: &str) -> Option<u64> {
+    // The second field is the program's name in parentheses and may contain anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    let threads: u32 = fields.nth(16)?.parse().ok()?;
+    let started = fields.nth(1)?.parse().ok()?;
+    let has_ended = matches!(state, "Z" | "X") && threads <= 1;
+    (!has_ended).then_some(started)
+}
+
 /// The shell's own `kill`: the program of that name is not in every small image, and a system call
 /// would need `unsafe`.
 fn send(signal: Signal, target: &str) {
@@ -151,5 +161,26 @@ impl Server {
         for process in &self.processes {
             process.id.stop(process.stop, grace).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_ended_when_its_last_thread_has() {
+        let stat = |state: &str, threads: u32| {
+            format!("7 (a (b) c) {state} 1 7 7 0 -1 4 1 2 3 4 5 6 7 8 20 0 {threads} 0 4242 9 9")
+        };
+        assert_eq!(start_of_running(&stat("S", 4)), Some(4242));
+        assert_eq!(start_of_running(&stat("Z", 3)), Some(4242), "others still end");
+        assert_eq!(start_of_running(&stat("Z", 1)), None);
+        assert_eq!(start_of_running(&stat("X", 0)), None);
+    }
+
+    #[test]
+    fn we_are_running() {
+        assert!(ProcessId::of(std::process::id()).is_some_and(ProcessId::is_alive));
     }
 }
