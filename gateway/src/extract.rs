@@ -113,6 +113,10 @@ fn read_fault(error: &axum::Error) -> Problem {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // The library would also read an array of values as an object without names.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::new(Code::InvalidField).with_field("", "expected an object"));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| fault(&error))?;
     json.end().map_err(|error| malformed(&error))?;

@@ -176,6 +176,7 @@ fn readiness(app: &App) -> Health {
     check("redis", |app| app.inventory.is_up());
     check("rabbitmq", |app| app.publisher.link() == Link::Up);
     check("postgresql", |app| app.epochs.is_ledger_up());
+    check("bookings_read", |app| app.memory.held.is_read());
     health
 }
 

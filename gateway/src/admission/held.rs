@@ -4,6 +4,7 @@
 //! All advisory: it may be half a second old, and the database has the last word.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -57,6 +58,7 @@ pub enum Standing {
 #[derive(Debug, Default)]
 pub struct HeldByPatient {
     entries: RwLock<Entries>,
+    is_read: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +100,12 @@ impl HeldByPatient {
         held.filter(|entry| entry.booking.id == id).for_each(|entry| entry.is_live = false);
     }
 
+    /// Tells whether the ledger has been read at all. Before that, whoever has a place looks like
+    /// everybody else, and a repeated request could be refused though it was granted.
+    pub fn is_read(&self) -> bool {
+        self.is_read.load(Ordering::Acquire)
+    }
+
     /// Follows the ledger, for ever.
     pub async fn follow(&self, ledger: &Ledger, clock: &dyn Clock) {
         let mut round: u32 = 0;
@@ -110,8 +118,9 @@ impl HeldByPatient {
             let overlap =
                 if round.is_multiple_of(LONG_OVERLAP_EVERY) { LONG_OVERLAP_MS } else { OVERLAP_MS };
             round = round.wrapping_add(1);
-            if let Err(error) = self.catch_up(ledger, overlap).await {
-                tracing::debug!(%error, "following the bookings failed");
+            match self.catch_up(ledger, overlap).await {
+                Ok(()) => self.is_read.store(true, Ordering::Release),
+                Err(error) => tracing::debug!(%error, "following the bookings failed"),
             }
             tokio::time::sleep(TAIL_EVERY).await;
         }

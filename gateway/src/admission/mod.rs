@@ -117,7 +117,7 @@ fn known_refusal(app: &App, wish: &Wish, partition: Partition) -> Option<Refusal
 
 /// Tells what is in the way before any quota is touched.
 fn closed_gate(app: &App, partition: Partition) -> Option<Admitted> {
-    if !app.epochs.is_ledger_up() {
+    if !app.epochs.is_ledger_up() || !app.memory.held.is_read() {
         return Some(Admitted::LedgerDown);
     }
     match app.publisher.link() {

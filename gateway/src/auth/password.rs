@@ -1,7 +1,11 @@
 //! Passwords: Argon2id, on few threads, so that a storm of log-ins can't starve bookings.
+//!
+//! The threads are this module's own: the allocator keeps what a thread has freed, and on the
+//! runtime's many blocking threads that came to hundreds of megabytes.
 
 use std::fmt;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use anyhow::Context;
 use argon2::password_hash::phc::PasswordHash;
@@ -9,7 +13,7 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::keys;
 
@@ -21,7 +25,7 @@ const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
 /// Hashes computed at once. One takes tens of milliseconds of a core.
-const RUNNING_MAX: usize = 2;
+const THREADS: usize = 2;
 /// Hashes computed or waited for. More are refused at once.
 const ADMITTED_MAX: usize = 24;
 
@@ -40,8 +44,13 @@ pub struct Busy;
 pub struct Passwords(Arc<Shared>);
 
 struct Shared {
-    running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
+    jobs: mpsc::Sender<Job>,
+}
+
+type Job = Box<dyn FnOnce(&Hasher) + Send>;
+
+struct Hasher {
     argon2: Argon2<'static>,
     /// Verified when there is no such account, so that the answer takes the same time.
     decoy: String,
@@ -61,17 +70,23 @@ impl Passwords {
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let decoy =
             hash(&argon2, &STANDARD.encode(keys::random::<16>()?)).context("hashing a decoy")?;
-        Ok(Self(Arc::new(Shared {
-            running: Arc::new(Semaphore::new(RUNNING_MAX)),
-            admitted: Arc::new(Semaphore::new(ADMITTED_MAX)),
-            argon2,
-            decoy,
-        })))
+        let hasher = Arc::new(Hasher { argon2, decoy });
+        let (jobs, waiting) = mpsc::channel();
+        let waiting = Arc::new(Mutex::new(waiting));
+        for _ in 0..THREADS {
+            let (hasher, waiting) = (Arc::clone(&hasher), Arc::clone(&waiting));
+            std::thread::Builder::new()
+                .name("passwords".into())
+                .spawn(move || work_off(&waiting, &hasher))
+                .context("starting a thread for passwords")?;
+        }
+        let admitted = Arc::new(Semaphore::new(ADMITTED_MAX));
+        Ok(Self(Arc::new(Shared { admitted, jobs })))
     }
 
     /// Hashes a password, with a random salt, in PHC form.
     pub async fn hash(&self, password: String) -> Result<String, Busy> {
-        let hashed = self.on_a_thread(move |shared| hash(&shared.argon2, &password)).await?;
+        let hashed = self.on_a_thread(move |hasher| hash(&hasher.argon2, &password)).await?;
         // Hashing fails only for want of memory or randomness: busy is what the client can act on.
         hashed.ok_or(Busy)
     }
@@ -79,12 +94,12 @@ impl Passwords {
     /// Tells whether the password is the one of this hash. Without a hash it is not, after the
     /// same time.
     pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Busy> {
-        self.on_a_thread(move |shared| {
+        self.on_a_thread(move |hasher| {
             let is_decoy = hash.is_none();
-            let hash = hash.as_deref().unwrap_or(&shared.decoy);
+            let hash = hash.as_deref().unwrap_or(&hasher.decoy);
             let parsed = PasswordHash::new(hash).ok();
             let matches = parsed.is_some_and(|parsed| {
-                shared.argon2.verify_password(password.as_bytes(), &parsed).is_ok()
+                hasher.argon2.verify_password(password.as_bytes(), &parsed).is_ok()
             });
             matches && !is_decoy
         })
@@ -94,18 +109,29 @@ impl Passwords {
     async fn on_a_thread<T, F>(&self, work: F) -> Result<T, Busy>
     where
         T: Send + 'static,
-        F: FnOnce(&Shared) -> T + Send + 'static,
+        F: FnOnce(&Hasher) -> T + Send + 'static,
     {
-        let shared = Arc::clone(&self.0);
-        let admitted = Arc::clone(&shared.admitted).try_acquire_owned().map_err(|_| Busy)?;
-        let running = Arc::clone(&shared.running).acquire_owned().await.map_err(|_| Busy)?;
-        // The permits go along: a client that hangs up does not make room for another hash.
-        let task = tokio::task::spawn_blocking(move || {
-            let answer = work(&shared);
-            drop((admitted, running));
-            answer
+        let admitted = Arc::clone(&self.0.admitted).try_acquire_owned().map_err(|_| Busy)?;
+        let (answer, answered) = oneshot::channel();
+        // The permit goes along: a client that hangs up does not make room for another hash.
+        let job: Job = Box::new(move |hasher| {
+            let done = work(hasher);
+            drop(admitted);
+            // Whoever hung up needs no answer.
+            let _ = answer.send(done);
         });
-        task.await.map_err(|_| Busy)
+        self.0.jobs.send(job).map_err(|_| Busy)?;
+        answered.await.map_err(|_| Busy)
+    }
+}
+
+/// Does one job after another until nobody can ask any more.
+fn work_off(waiting: &Mutex<mpsc::Receiver<Job>>, hasher: &Hasher) {
+    loop {
+        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = next else { return };
+        // A job that panicked answers nobody, and the next one is done all the same.
+        let _ = catch_unwind(AssertUnwindSafe(|| job(hasher)));
     }
 }
 
