@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use booking::{Clock as _, SystemClock};
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::HeaderValue;
@@ -32,6 +33,8 @@ pub async fn show(args: &ExampleArgs) -> anyhow::Result<()> {
     let patient = post(&client, "/v1/patients", Some(&authorization), &person).await?;
     let patient = patient["id"].as_str().context("no patient id")?;
     let plan = prepare::release(&client, &args.preparation).await?;
+    let opens_in_ms = plan.opens_at.since(SystemClock.now());
+    tokio::time::sleep(Duration::from_millis(opens_in_ms)).await;
     let slot = plan.offers.first().context("nothing is on offer")?.slot;
     let url = args.gateway.as_str().trim_end_matches('/');
     let json_type = "-H 'content-type: application/json'";
