@@ -204,6 +204,39 @@ impl Ledger {
         read_all(rows)
     }
 
+    /// Returns a partition's bookings that were given back since `since`, oldest change first, each
+    /// with the time of that change, at most `limit`.
+    ///
+    /// As with [`Self::changed_since`], a follower asks again from somewhat before what it saw.
+    pub async fn given_back_since(
+        &self,
+        partition: Partition,
+        since: UnixMs,
+        limit: u16,
+    ) -> Result<Vec<(Booking, UnixMs)>, Error> {
+        let rows: Vec<StoredBooking> = self
+            .run(move |pool| async move {
+                sqlx::query_as(concat!(
+                    "SELECT ",
+                    booking_columns!(),
+                    " FROM booking b
+                     WHERE b.partition = $1
+                       AND b.state = 'cancelled' -- booking_given_back_idx
+                       AND b.changed_at >= from_unix_ms($2)
+                     ORDER BY b.changed_at, b.id
+                     LIMIT $3",
+                ))
+                .bind(column::stored_partition(partition))
+                .bind(since.0)
+                .bind(i64::from(limit))
+                .fetch_all(&pool)
+                .await
+            })
+            .await?;
+        let rows = read_all(rows)?;
+        Ok(rows.into_iter().map(|row| (row.booking, row.changed_at)).collect())
+    }
+
     /// Returns bookings, changed since `since`, of sessions from today on and of the six days
     /// before, which the weekly limit counts (all live ones if `since` is 0), oldest change first,
     /// at most `limit`.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use booking::{BookingId, Epoch, Nonce, Partition, ReleaseId, Term, UnixMs};
+use booking::{Epoch, Nonce, Partition, ReleaseId, Term, UnixMs};
 use inventory::Inspection;
 use ledger::epoch::{EpochRow, EpochState, ReleaseWindow};
 
@@ -45,13 +45,13 @@ pub(super) struct Told {
     pub(super) all_at: Option<Instant>,
 }
 
-/// The changes Redis was told.
+/// How far Redis was told what was given back.
 #[derive(Debug, Default)]
 pub(super) struct Repaired {
     /// Changes up to here were told; `None` before the first.
     pub(super) watermark: Option<UnixMs>,
-    /// Versions told within the overlap, with when they changed.
-    pub(super) versions: HashMap<BookingId, (i64, UnixMs)>,
+    /// Where a walk goes on that was too long for one round.
+    pub(super) cursor: Option<UnixMs>,
     pub(super) due_at: Option<Instant>,
 }
 

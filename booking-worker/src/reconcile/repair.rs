@@ -1,49 +1,49 @@
-//! Telling Redis what became of bookings, where whoever did it could not.
+//! Telling Redis which bookings were given back.
 //!
-//! A cancel changes PostgreSQL alone, and a settling may fail. Without this a patient who cancelled
-//! would be told "already booked" for ever.
+//! A cancel changes PostgreSQL alone. Without this a patient who cancelled would be told "already
+//! booked" for ever. What became durable is not this role's: the consumer settles it, and what the
+//! consumer could not settle stands in the outbox until the relay has.
 
 use std::time::{Duration, Instant};
 
-use booking::{Booking, State, UnixMs};
-use ledger::booking_row::BookingRow;
+use booking::{Booking, UnixMs};
 
 use super::Error;
 use super::partition::{PartitionReconciler, Repaired};
 
 const EVERY: Duration = Duration::from_millis(500);
-/// Changes are read again this far back: one that committed late carries an earlier time.
+/// Changes are told again this far back: one that committed late carries an earlier time, and a
+/// late "live" of the consumer may have undone what was told.
 const OVERLAP_MS: i64 = 10_000;
 /// Where a reconciler that just started begins.
 const START_BACK_MS: i64 = 24 * 60 * 60 * 1000;
 const ROWS_PER_PAGE: u16 = 1000;
-/// Pages in one round; what is left comes in the next.
+/// Pages in one round; the next goes on where it ended.
 const PAGES_MAX: usize = 10;
 
 impl PartitionReconciler {
-    /// Settles what changed since the last time.
+    /// Settles what was given back since the last time.
     pub async fn repair(&mut self) -> Result<(), Error> {
         if self.repaired.due_at.is_some_and(|at| Instant::now() < at) {
             return Ok(());
         }
-        let mut since = match self.repaired.watermark {
-            Some(watermark) => watermark.plus_ms(-OVERLAP_MS),
-            None => self.servers.clock.now().plus_ms(-START_BACK_MS),
-        };
         for _ in 0..PAGES_MAX {
-            let rows =
-                self.servers.ledger.changed_since(self.partition, since, ROWS_PER_PAGE).await?;
-            let fresh = self.repaired.fresh(&rows);
-            if !fresh.is_empty() {
-                self.servers.inventory.settle(self.partition, &fresh).await?;
+            let since = self.repaired.begin(self.servers.clock.now());
+            let page =
+                self.servers.ledger.given_back_since(self.partition, since, ROWS_PER_PAGE).await?;
+            if let Some((_, last)) = page.last() {
+                let last = *last;
+                let is_full = page.len() == usize::from(ROWS_PER_PAGE);
+                let dead: Vec<(Booking, bool)> =
+                    page.into_iter().map(|(booking, _)| (booking, false)).collect();
+                self.servers.inventory.settle(self.partition, &dead).await?;
+                self.repaired.note(since, last, is_full);
+            } else {
+                self.repaired.cursor = None;
             }
-            let Some(last) = rows.last().map(|row| row.changed_at) else { break };
-            self.repaired.note(&rows);
-            if rows.len() < usize::from(ROWS_PER_PAGE) {
+            if self.repaired.cursor.is_none() {
                 break;
             }
-            // A page of one and the same millisecond must not be read for ever.
-            since = if last > since { last } else { since.plus_ms(1) };
         }
         self.repaired.due_at = Some(Instant::now() + EVERY);
         Ok(())
@@ -51,88 +51,61 @@ impl PartitionReconciler {
 }
 
 impl Repaired {
-    /// Picks what Redis was not told yet.
-    fn fresh(&self, rows: &[BookingRow]) -> Vec<(Booking, bool)> {
-        let is_told = |row: &&BookingRow| {
-            self.versions.get(&row.booking.id).is_some_and(|(version, _)| *version == row.version)
-        };
-        // A booking given back is told all through the overlap: it is what a late "live" of the
-        // consumer would undo.
-        rows.iter()
-            .filter(|row| row.state == State::Cancelled || !is_told(row))
-            .map(|row| (row.booking.clone(), row.state.is_live()))
-            .collect()
+    /// Tells from when on the next page is read.
+    fn begin(&self, now: UnixMs) -> UnixMs {
+        let walk = self.watermark.map(|watermark| watermark.plus_ms(-OVERLAP_MS));
+        self.cursor.or(walk).unwrap_or_else(|| now.plus_ms(-START_BACK_MS))
     }
 
-    /// Remembers what was told, as long as it can be read again.
-    fn note(&mut self, rows: &[BookingRow]) {
-        for row in rows {
-            self.versions.insert(row.booking.id, (row.version, row.changed_at));
-        }
-        let latest = rows.iter().map(|row| row.changed_at).max().unwrap_or_default();
-        let watermark = self.watermark.map_or(latest, |watermark| watermark.max(latest));
-        let horizon = UnixMs(watermark.0 - OVERLAP_MS - 1);
-        self.versions.retain(|_, (_, changed_at)| *changed_at >= horizon);
-        self.watermark = Some(watermark);
+    /// Notes that a page from `since` to `last` was told.
+    fn note(&mut self, since: UnixMs, last: UnixMs, is_full: bool) {
+        self.watermark = self.watermark.max(Some(last));
+        // A page of one and the same millisecond must not be read for ever.
+        self.cursor = is_full.then(|| if last > since { last } else { since.plus_ms(1) });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use booking::{AccountId, BookingId, Digest, Epoch, PatientId, SlotId};
-
     use super::*;
 
-    fn row(id: i64, state: State, version: i64, changed_at: i64) -> BookingRow {
-        let (slot, patient) = (SlotId::from(512), PatientId::from(id));
-        let booking = Booking {
-            id: BookingId::from(id),
-            epoch: Epoch(1),
-            slot,
-            patient,
-            account: AccountId::from(1),
-            key: Digest::of_key("k"),
-            request: Digest::of_request(slot, patient),
-            accepted_at: UnixMs(0),
-        };
-        BookingRow {
-            booking,
-            state,
-            reason: None,
-            number: Some(1),
-            version,
-            persisted_at: UnixMs(0),
-            changed_at: UnixMs(changed_at),
-        }
-    }
+    const NOW: UnixMs = UnixMs(100_000_000);
 
-    fn ids(fresh: &[(Booking, bool)]) -> Vec<(i64, bool)> {
-        fresh.iter().map(|(booking, is_live)| (booking.id.get(), *is_live)).collect()
+    #[test]
+    fn a_walk_begins_a_day_ago_and_then_an_overlap_before_the_latest() {
+        let mut repaired = Repaired::default();
+        assert_eq!(repaired.begin(NOW), NOW.plus_ms(-START_BACK_MS));
+        repaired.note(UnixMs(0), UnixMs(50_000_000), false);
+        assert_eq!(repaired.begin(NOW), UnixMs(50_000_000 - OVERLAP_MS));
+        repaired.note(repaired.begin(NOW), UnixMs(49_999_999), false);
+        assert_eq!(repaired.watermark, Some(UnixMs(50_000_000)), "time does not go back");
     }
 
     #[test]
-    fn a_change_is_told_once_and_a_cancel_all_through_the_overlap() {
+    fn more_than_a_round_can_take_is_walked_through_to_its_end() {
         let mut repaired = Repaired::default();
-        let first = [row(1, State::Booked, 1, 100), row(2, State::Booked, 1, 101)];
-        assert_eq!(ids(&repaired.fresh(&first)), [(1, true), (2, true)]);
-        repaired.note(&first);
-        assert_eq!(ids(&repaired.fresh(&first)), []);
-        let cancelled = [row(2, State::Cancelled, 2, 150)];
-        for _ in 0..2 {
-            assert_eq!(ids(&repaired.fresh(&cancelled)), [(2, false)]);
-            repaired.note(&cancelled);
+        let changes: Vec<UnixMs> = (0..30).map(UnixMs).collect();
+        let mut told = Vec::new();
+        for _ in 0..20 {
+            let since = repaired.begin(UnixMs(0));
+            let page: Vec<UnixMs> =
+                changes.iter().copied().filter(|at| *at >= since).take(4).collect();
+            let last = *page.last().expect("a page");
+            told.extend(page.iter().copied());
+            repaired.note(since, last, page.len() == 4);
+            if repaired.cursor.is_none() {
+                break;
+            }
         }
-        assert_eq!(repaired.watermark, Some(UnixMs(150)));
+        told.dedup();
+        assert_eq!(told, changes);
+        assert_eq!(repaired.watermark, Some(UnixMs(29)));
     }
 
     #[test]
-    fn what_cannot_be_read_again_is_forgotten() {
+    fn a_page_of_one_millisecond_is_passed() {
         let mut repaired = Repaired::default();
-        repaired.note(&[row(1, State::Booked, 1, 100)]);
-        repaired.note(&[row(2, State::Booked, 1, 101 + OVERLAP_MS)]);
-        assert_eq!(repaired.versions.len(), 2);
-        repaired.note(&[row(3, State::Booked, 1, 102 + OVERLAP_MS)]);
-        assert_eq!(repaired.versions.len(), 2);
-        assert!(!repaired.versions.contains_key(&BookingId::from(1)));
+        repaired.note(UnixMs(7), UnixMs(7), true);
+        assert_eq!(repaired.cursor, Some(UnixMs(8)));
     }
 }

@@ -136,6 +136,24 @@ async fn a_follower_sees_rows_in_the_order_of_their_last_change() -> Result<()> 
 }
 
 #[tokio::test]
+async fn a_follower_of_what_was_given_back_sees_that_alone() -> Result<()> {
+    let (world, slot) = World::on_offer(5).await?;
+    world.persist(&bookings(3, slot)).await?;
+    assert_eq!(world.ledger.given_back_since(P0, UnixMs(0), 10).await?, []);
+    for number in [2, 1] {
+        assert!(is_done(&world, booking(number, slot, number).id).await?);
+    }
+    let given_back = world.ledger.given_back_since(P0, UnixMs(0), 10).await?;
+    let order: Vec<i64> = given_back.iter().map(|(booking, _)| booking.id.get() >> 22).collect();
+    assert_eq!(order, [2, 1]);
+    let latest = world.ledger.given_back_since(P0, given_back[1].1, 10).await?;
+    assert_eq!(latest.last(), given_back.last());
+    assert_eq!(world.ledger.given_back_since(P0, UnixMs(0), 1).await?.len(), 1);
+    assert_eq!(world.ledger.given_back_since(P1, UnixMs(0), 10).await?, []);
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_patients_hold_is_what_the_limits_count() -> Result<()> {
     let world = World::new().await?;
     let mut slots = Vec::new();
