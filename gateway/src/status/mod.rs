@@ -1,7 +1,8 @@
 //! What became of a booking: poll, long-poll, events.
 //!
-//! The order of the looks is fixed: the row, the outbox, this gateway's memory, the row again (a
-//! booking leaves the outbox only when its row stands, so whoever finds neither looks once more).
+//! The order of the looks is fixed: the row, this gateway's memory if it is certain there, the
+//! outbox, the memory again, the row again (a booking leaves the outbox only when its row stands, so
+//! whoever finds neither looks once more).
 //! What is found nowhere while quota recovers is not "not found" but "ask again".
 
 pub mod progress;
@@ -51,6 +52,10 @@ pub async fn find(app: &App, id: BookingId, account: AccountId) -> Known {
         return own_row(row, account);
     }
     let remembered = app.memory.by_id(id);
+    if let Some(accepted) = remembered.clone().filter(|accepted| accepted.is_certain()) {
+        // It will have its row; where it is until then changes nothing for its patient.
+        return own(accepted, account);
+    }
     match app.inventory.find(id).await {
         Ok(Some(booking)) => own_booking(app, booking, remembered, account),
         Ok(None) => nowhere(app, id, account, remembered, row.is_ok()).await,
@@ -64,6 +69,14 @@ pub async fn find(app: &App, id: BookingId, account: AccountId) -> Known {
     }
 }
 
+/// Returns an account's booking that is certain and was accepted here. Whoever is going to wait for
+/// its row anyway needs no look at the servers first.
+pub fn certain_here(app: &App, id: BookingId, account: AccountId) -> Option<Known> {
+    let accepted = app.memory.by_id(id)?;
+    let is_own = accepted.booking.account == account && accepted.is_certain();
+    is_own.then_some(Known::Accepted(accepted))
+}
+
 /// Waits until the booking is final, or `until`. `known` is what is known now.
 pub async fn wait(
     app: &App,
@@ -73,7 +86,7 @@ pub async fn wait(
     known: Known,
 ) -> Known {
     let Known::Accepted(accepted) = &known else { return known };
-    let Some(mut waiter) = app.waiters.join(id) else { return known };
+    let Some(mut waiter) = app.waiters.join(id) else { return find(app, id, account).await };
     let limit = until.saturating_duration_since(Instant::now());
     let row = tokio::select! {
         row = waiter.answer(limit) => row,

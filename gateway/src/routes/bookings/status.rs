@@ -54,7 +54,11 @@ pub(super) async fn status(
     if wait > WAIT_S_MAX {
         return Err(Problem::new(Code::InvalidField).with_field("?wait", "0 to 20"));
     }
-    let mut known = status::find(&app, id, identity.account).await;
+    let certain = status::certain_here(&app, id, identity.account).filter(|_| wait > 0);
+    let mut known = match certain {
+        Some(known) => known,
+        None => status::find(&app, id, identity.account).await,
+    };
     if wait > 0 && matches!(known, Known::Accepted(_)) {
         let until = Instant::now() + Duration::from_secs(wait.into());
         place.give_up();
