@@ -3,6 +3,7 @@
 //! Both run on the same PostgreSQL with the same durability, in one run, by turns, because only
 //! figures taken side by side on one machine can be compared.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -13,6 +14,7 @@ use serde::Serialize;
 use testkit::{Postgres, Programs};
 
 use crate::command;
+use crate::cpu;
 use crate::demo::{self, Stages};
 use crate::interrupt::unless_interrupted;
 use crate::stack::{Options, Stack};
@@ -33,6 +35,8 @@ CREATE TABLE appointment (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     slot_id bigint NOT NULL REFERENCES slot, patient_id bigint NOT NULL);
 INSERT INTO slot VALUES (1, 2000000000, 0);
 ";
+/// Whose processor time is told.
+const PARTS: [&str; 5] = ["gateway-1", "worker-1", "redis", "rabbitmq", "postgres"];
 const DIRECT_CLIENTS: &str = "16";
 
 /// Options of the comparison.
@@ -59,6 +63,8 @@ struct Round {
     accepted_per_s: f64,
     /// From the opening until the last booking was durable, bookings/s.
     persisted_per_s: f64,
+    /// Processor time a booking cost, by process, µs.
+    cpu_us: BTreeMap<&'static str, f64>,
 }
 
 /// What the comparison came to.
@@ -165,7 +171,9 @@ async fn through_pipeline(bench: &Bench, stack: &Stack, password: &str) -> Resul
     rush.args(["--sessions", "1", "--slots-per-session", "1", "--early-percent", "0"]);
     rush.args(["--first-second-percent", "100", "--tail-ms", "0", "--double-click-percent", "0"]);
     rush.args(["--same-key-percent", "0", "--new-key-percent", "0", "--other-slot-percent", "0"]);
+    let before = cpu_by_part(stack);
     command::succeed(rush.stdout(File::create(&report)?)).await?;
+    let after = cpu_by_part(stack);
     let text = fs::read_to_string(report)?;
     let last = text.lines().last().context("the crowd reported nothing")?;
     let report: serde_json::Value = serde_json::from_str(last)?;
@@ -174,10 +182,23 @@ async fn through_pipeline(bench: &Bench, stack: &Stack, password: &str) -> Resul
     if rush_ms <= 0.0 || settled_ms <= 0.0 {
         bail!("the round was too short to measure: more bookings");
     }
+    let spent = after.iter().map(|(part, used)| {
+        let spent = used.saturating_sub(before[part]);
+        (*part, spent.as_secs_f64() * 1e6 / booked)
+    });
     Ok(Round {
         accepted_per_s: booked * 1_000.0 / rush_ms,
         persisted_per_s: booked * 1_000.0 / settled_ms,
+        cpu_us: spent.collect(),
     })
+}
+
+/// The processor time that each part has used so far. The crowd's includes making its patients.
+fn cpu_by_part(stack: &Stack) -> BTreeMap<&'static str, Duration> {
+    let of = |part| stack.pid(part).map_or(Duration::ZERO, cpu::used);
+    let mut used = BTreeMap::from(PARTS.map(|part| (part, of(part))));
+    used.insert("crowd", cpu::used(std::process::id()));
+    used
 }
 
 /// The resident memory of a program, once it has come to rest.
@@ -202,9 +223,13 @@ async fn resident_mb(stack: &Stack, part: &str) -> Result<f64> {
 fn print(comparison: &Comparison) {
     println!("\nOne hot slot             direct/s   accepted/s  persisted/s  persisted/direct");
     for (round, direct) in comparison.pipeline.iter().zip(&comparison.direct_per_s) {
-        let Round { accepted_per_s, persisted_per_s } = round;
+        let Round { accepted_per_s, persisted_per_s, .. } = round;
         let ratio = persisted_per_s / direct;
         println!("{direct:>33.0} {accepted_per_s:>12.0} {persisted_per_s:>12.0} {ratio:>17.1}");
+    }
+    for round in &comparison.pipeline {
+        let costs = round.cpu_us.iter().map(|(part, us)| format!("{part} {us:.0}"));
+        println!("µs of CPU a booking: {}", costs.collect::<Vec<_>>().join(", "));
     }
     println!("median ratio {:.1}", comparison.ratio);
     let Comparison { idle_gateway_mb, idle_worker_mb, .. } = comparison;

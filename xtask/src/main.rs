@@ -8,6 +8,7 @@
 mod bench;
 mod cli;
 mod command;
+mod cpu;
 mod demo;
 mod install;
 mod interrupt;
