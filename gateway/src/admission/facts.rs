@@ -1,11 +1,11 @@
-//! What admission must know of a session: its date and place, and the hospital's limits.
+//! What admission must know of a session: its date and place, when its slots begin, and the
+//! hospital's limits.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use booking::SessionId;
 use booking::rules::Limits;
-use booking::{DepartmentId, HospitalId};
+use booking::{DepartmentId, HospitalId, SessionId, SlotId, UnixMs};
 use jiff::tz::TimeZone;
 use ledger::Ledger;
 use tokio::sync::Semaphore;
@@ -25,6 +25,15 @@ pub struct Facts {
     pub limits: Limits,
     /// The hospital's time zone.
     pub zone: TimeZone,
+    /// When its slots begin, by their ordinals.
+    pub starts: Vec<UnixMs>,
+}
+
+impl Facts {
+    /// Tells whether a slot of the session has begun at `now`.
+    pub fn has_begun(&self, slot: SlotId, now: UnixMs) -> bool {
+        self.starts.get(usize::from(slot.ordinal())).is_some_and(|starts_at| *starts_at <= now)
+    }
 }
 
 /// Limits and dates change rarely; the database judges them again with the last word.
@@ -94,8 +103,14 @@ async fn look_up(
         Ok(facts) => {
             let facts = facts.map(|facts| {
                 let zone = TimeZone::get(&facts.time_zone).unwrap_or(TimeZone::UTC);
-                let (hospital, department) = (facts.hospital, facts.department);
-                Arc::new(Facts { hospital, department, day: facts.day, limits: facts.limits, zone })
+                Arc::new(Facts {
+                    hospital: facts.hospital,
+                    department: facts.department,
+                    day: facts.day,
+                    limits: facts.limits,
+                    zone,
+                    starts: facts.starts,
+                })
             });
             known.put(session, facts.clone());
             facts

@@ -255,7 +255,8 @@ mod tests {
         let limits =
             Limits { per_day_max: Some(2), per_department_day_max: None, per_week_max: Some(3) };
         let (hospital, department) = (HospitalId::from(1), DepartmentId::from(1));
-        Facts { hospital, department, day, limits, zone: jiff::tz::TimeZone::UTC }
+        let zone = jiff::tz::TimeZone::UTC;
+        Facts { hospital, department, day, limits, zone, starts: Vec::new() }
     }
 
     fn learnt(rows: &[(HeldRow, Booking)]) -> HeldByPatient {

@@ -155,6 +155,7 @@ impl Admitted {
             Self::Refused(Refusal::NotOpen { .. }) => "release_not_open",
             Self::Refused(Refusal::Paused) => "release_paused",
             Self::Refused(Refusal::Closed) => "release_closed",
+            Self::Refused(Refusal::Begun) => "slot_begun",
             Self::Refused(Refusal::NotPreheated) => "not_preheated",
             Self::KeyReused => "idempotency_key_reused",
             Self::AlreadyBooked => "already_booked",

@@ -46,6 +46,8 @@ pub(crate) struct Plan {
     /// Whether RabbitMQ and PostgreSQL are reached by the gateway over cuttable lines.
     pub(crate) has_proxies: bool,
     pub(crate) patients: u32,
+    /// How long until the first slot begins; the others begin an hour after each other.
+    pub(crate) starts_in_ms: i64,
     pub(crate) release: Release,
     pub(crate) limits: Limits,
     pub(crate) args: Vec<String>,
@@ -58,6 +60,7 @@ impl Plan {
             has_afternoon: false,
             has_proxies: false,
             patients,
+            starts_in_ms: 3 * DAY_MS,
             release: Release::Open,
             limits: Limits::default(),
             args: vec!["--limits=off".into()],
@@ -313,7 +316,7 @@ async fn offer(
     let new = NewDoctor { department, name: "Li".into(), rank: Rank::Chief, fee_fen: 5_000 };
     let doctor = ledger.create_doctor(actor, new).await?;
     let DoctorCreated::Done(doctor) = doctor else { bail!("{doctor:?}") };
-    let starts = SystemClock.now().plus_ms(3 * DAY_MS);
+    let starts = SystemClock.now().plus_ms(plan.starts_in_ms);
     let times = (0_i64..)
         .zip(&plan.capacities)
         .map(|(n, capacity)| {

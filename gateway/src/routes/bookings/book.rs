@@ -138,6 +138,7 @@ fn refused(app: &App, wish: &Wish, refusal: Refusal) -> Problem {
         }
         Refusal::Paused => Code::ReleasePaused.into(),
         Refusal::Closed => Code::ReleaseClosed.into(),
+        Refusal::Begun => Code::SlotBegun.into(),
         Refusal::NotPreheated => Code::NotPreheated.into(),
     }
 }
