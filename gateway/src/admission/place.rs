@@ -7,6 +7,7 @@ use booking::{Booking, Partition, UnixMs};
 use broker::Published;
 use inventory::{Error, Hold};
 
+use super::held::Standing;
 use super::memory::{Accepted, Ticket};
 use super::refusals::Refusal;
 use super::{Admitted, Wish, replay};
@@ -21,6 +22,13 @@ const AFTER_ALL_RELEASES: UnixMs = UnixMs(1 << 52);
 
 /// Takes a place for a wish, or tells why there is none.
 pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
+    let reserved = app.memory.keys_in_flight.reserve(&wish);
+    // Looked at again behind the reservation: whoever had the key until then is remembered now.
+    let first = app.memory.by_key(&wish);
+    let _reserved = match (reserved, first) {
+        (Some(reserved), None | Some(Standing::Replay(_))) => reserved,
+        (None, _) | (_, Some(_)) => return Admitted::KeyReused,
+    };
     // Not known in time, it counts as not begun: what is asked of PostgreSQL must not hold up
     // what can be sold without it.
     let facts = app.facts.find(wish.slot.session(), FACTS_WAIT).await;

@@ -263,9 +263,20 @@ impl Clinic {
 
     /// Sends a booking request of patient number `n`.
     pub(crate) async fn book(&self, n: usize, slot: SlotId, key: &str) -> anyhow::Result<Answer> {
+        self.book_at(self.address, n, slot, key).await
+    }
+
+    /// Does so at a gateway that may be another one.
+    pub(crate) async fn book_at(
+        &self,
+        gateway: SocketAddr,
+        n: usize,
+        slot: SlotId,
+        key: &str,
+    ) -> anyhow::Result<Answer> {
         let (_, patient, token) = &self.patients[n];
         let body = serde_json::json!({"slot_id": slot, "patient_id": patient});
-        self.post(token, &[("idempotency-key", key)], &body.to_string()).await
+        self.post_at(gateway, token, &[("idempotency-key", key)], &body.to_string()).await
     }
 
     /// Sends any body to `POST /v1/bookings`.
@@ -275,9 +286,19 @@ impl Clinic {
         headers: &[(&str, &str)],
         body: &str,
     ) -> anyhow::Result<Answer> {
+        self.post_at(self.address, token, headers, body).await
+    }
+
+    async fn post_at(
+        &self,
+        gateway: SocketAddr,
+        token: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> anyhow::Result<Answer> {
         let mut request = self
             .http
-            .post(format!("http://{}/v1/bookings", self.address))
+            .post(format!("http://{gateway}/v1/bookings"))
             .bearer_auth(token)
             .header("content-type", "application/json")
             .body(body.to_owned());
