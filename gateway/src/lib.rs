@@ -29,6 +29,7 @@ pub mod routes;
 pub mod server;
 pub mod settings;
 pub mod status;
+pub mod words;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -20,6 +20,13 @@ async fn what_is_malformed_is_pointed_at() -> anyhow::Result<()> {
     let good = format!(r#"{{"slot_id":"{slot}","patient_id":"{patient}"}}"#);
     for (body, expected, pointer) in [
         ("{".to_owned(), (400, "malformed_json"), ""),
+        (format!(r#"{{"slot_id":"{slot}"}}"#), (400, "invalid_field"), "/patient_id"),
+        (
+            good.replace('}', &format!(",\"slot_id\":\"{slot}\"}}")),
+            (400, "invalid_field"),
+            "/slot_id",
+        ),
+        ("\"x\"".to_owned(), (400, "invalid_field"), ""),
         (good.replace('}', ",\"x\":1}"), (400, "invalid_field"), "/x"),
         (good.replace(&format!("\"{slot}\""), "\"0\""), (400, "invalid_field"), "/slot_id"),
         (good.replace(&format!("\"{slot}\""), "12"), (400, "invalid_field"), "/slot_id"),
@@ -29,9 +36,9 @@ async fn what_is_malformed_is_pointed_at() -> anyhow::Result<()> {
         assert_eq!(answer.code(), expected, "{body}");
         assert_eq!(answer.header("content-type"), "application/problem+json");
         assert_eq!(answer.json["instance"], answer.header("x-request-id"));
-        if !pointer.is_empty() {
-            assert_eq!(answer.json["errors"][0]["pointer"], pointer, "{answer:?}");
-        }
+        assert_eq!(answer.json["errors"][0]["pointer"], pointer, "{answer:?}");
+        let detail = answer.json["errors"][0]["detail"].as_str().unwrap_or_default();
+        assert!(!detail.is_empty() && !detail.contains("struct"), "{detail}");
     }
     let answer = clinic.post(&token, &[], &good).await?;
     assert_eq!(answer.code(), (400, "idempotency_key_missing"));
@@ -76,6 +83,7 @@ async fn a_release_sells_only_in_its_window() -> anyhow::Result<()> {
     let slot = clinic.slots[0];
     let early = clinic.book(0, slot, "k").await?;
     assert_eq!(early.code(), (409, "release_not_open"));
+    assert!(early.json["opens_at"].as_str().is_some_and(|at| at.ends_with("+08:00")), "{early:?}");
     let opens_at: jiff::Timestamp = early.json["opens_at"].as_str().unwrap_or_default().parse()?;
     assert!(opens_at.as_millisecond() > SystemClock.now().0 - 5_000);
     // From the opening on, and not before, the first who asks is served: memory does not hold it up.
