@@ -282,7 +282,7 @@ pub struct ProblemBody {
     /// The fields that were wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    /// When the release opens (RFC 3339).
+    /// When the release opens (RFC 3339), with the hospital's offset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opens_at: Option<String>,
     /// The limit that was reached.

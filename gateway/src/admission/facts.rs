@@ -39,6 +39,8 @@ impl Facts {
 /// Limits and dates change rarely; the database judges them again with the last word.
 const TTL: Duration = Duration::from_secs(30);
 const SESSIONS_MAX: usize = 20_000;
+/// A hospital does not move: its zone is known while PostgreSQL is away for an hour or two.
+const ZONE_TTL: Duration = Duration::from_hours(1);
 const LOOK_UPS_MAX: usize = 8;
 
 /// The facts of sessions, cached.
@@ -46,6 +48,7 @@ const LOOK_UPS_MAX: usize = 8;
 pub struct FactsCache {
     ledger: Ledger,
     known: Arc<Recent<SessionId, Option<Arc<Facts>>>>,
+    zones: Arc<Recent<SessionId, TimeZone>>,
     look_ups: Arc<Semaphore>,
 }
 
@@ -53,7 +56,8 @@ impl FactsCache {
     /// Starts knowing nothing.
     pub fn new(ledger: Ledger) -> Self {
         let known = Arc::new(Recent::new(TTL, SESSIONS_MAX));
-        Self { ledger, known, look_ups: Arc::new(Semaphore::new(LOOK_UPS_MAX)) }
+        let zones = Arc::new(Recent::new(ZONE_TTL, SESSIONS_MAX));
+        Self { ledger, known, zones, look_ups: Arc::new(Semaphore::new(LOOK_UPS_MAX)) }
     }
 
     /// Returns what is known at once. A session not known yet is looked up behind the caller's
@@ -91,6 +95,16 @@ impl FactsCache {
             }
         });
         tokio::time::timeout(limit, asked).await.ok()?.ok()?
+    }
+
+    /// Returns the time zone of the session's hospital, looking it up if need be, within `limit`.
+    pub async fn zone(&self, session: SessionId, limit: Duration) -> Option<TimeZone> {
+        if let Some(zone) = self.zones.get(&session) {
+            return Some(zone);
+        }
+        let zone = self.find(session, limit).await?.zone.clone();
+        self.zones.put(session, zone.clone());
+        Some(zone)
     }
 }
 
