@@ -1,6 +1,7 @@
 //! A small clinic on real servers: one session, its slots on offer, patients with tokens, a gateway
 //! over HTTP, and, where a test wants them, a worker that persists and tops up.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,6 +199,27 @@ impl Clinic {
             answer.status().is_success().then_some(())
         })
         .await
+    }
+
+    /// Starts a gateway and has everybody ask from the moment its port is open; returns how many
+    /// were answered what.
+    pub(crate) async fn start_in_a_rush(
+        &mut self,
+        key: &str,
+    ) -> anyhow::Result<BTreeMap<String, u32>> {
+        let settings = Cli::try_parse_from(&self.cli)?.settings;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let admin = TcpListener::bind("127.0.0.1:0").await?;
+        self.address = listener.local_addr()?;
+        self.stop = CancellationToken::new();
+        let run = gateway::run(settings, listener, admin, self.stop.clone());
+        self.running = Some(tokio::spawn(run));
+        let asked = (0..self.patients.len()).map(|n| self.book(n, self.slots[0], key));
+        let mut codes = BTreeMap::new();
+        for answer in futures::future::join_all(asked).await {
+            *codes.entry(answer?.code().1.to_owned()).or_default() += 1;
+        }
+        Ok(codes)
     }
 
     /// Stops the gateway gracefully and returns how it ended.
