@@ -327,7 +327,7 @@ impl Clinic {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Answer::read(request.send().await?).await
+        Ok(Answer::read(request.send().await?).await?.documented())
     }
 
     /// Asks `path` as patient number `n`.

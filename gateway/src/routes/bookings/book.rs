@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::auth::Identity;
 use crate::extract::Json;
 use crate::limits::Allowance;
-use crate::problem::{Code, Problem, ProblemBody};
+use crate::problem::{Code, Problem};
 use crate::status::view::{self, BookingView};
 
 /// How long a refusal waits to learn the hospital's time zone.
@@ -66,8 +66,6 @@ impl FromRequestParts<App> for Booker {
         (status = 202, description = "Accepted", body = BookingView,
             headers(("Location", description = "The booking"), ("Retry-After", description = "Seconds"))),
         (status = 200, description = "The same request came before and has its answer", body = BookingView),
-        (status = "4XX", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn book(State(app): State<App>, booker: Booker, request: Request) -> Response {
