@@ -226,17 +226,6 @@ impl Ledger {
         }
     }
 
-    /// Returns those of `slots` that have begun at `now`.
-    pub async fn slots_begun(&self, slots: &[SlotId], now: UnixMs) -> Result<Vec<SlotId>, Error> {
-        let slots: Vec<i64> = slots.iter().map(|slot| slot.get()).collect();
-        let ids: Vec<i64> = self
-            .run(move |pool| async move {
-                sqlx::query_scalar(BEGUN).bind(slots).bind(now.0).fetch_all(&pool).await
-            })
-            .await?;
-        Ok(ids.into_iter().map(SlotId::from).collect())
-    }
-
     /// Preheats, pauses, resumes or closes a release. Safe to repeat.
     pub async fn change_release(
         &self,
@@ -389,13 +378,6 @@ const LIST: &str = "
           AND b.state <> 'booked'
     ) ended
     ORDER BY r.id DESC";
-
-const BEGUN: &str = "
-    SELECT id
-    FROM slot
-    WHERE id = ANY ($1)
-      AND starts_at <= from_unix_ms($2)
-    ORDER BY id";
 
 const SLOTS: &str = "
     SELECT id

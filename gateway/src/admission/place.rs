@@ -25,9 +25,8 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
     let reserved = app.memory.keys_in_flight.reserve(&wish);
     // Looked at again behind the reservation: whoever had the key until then is remembered now.
     let first = app.memory.by_key(&wish);
-    let _reserved = match (reserved, first) {
-        (Some(reserved), None | Some(Standing::Replay(_))) => reserved,
-        (None, _) | (_, Some(_)) => return Admitted::KeyReused,
+    let (Some(_reserved), None | Some(Standing::Replay(_))) = (reserved, first) else {
+        return Admitted::KeyReused;
     };
     // Not known in time, it counts as not begun: what is asked of PostgreSQL must not hold up
     // what can be sold without it.

@@ -107,8 +107,10 @@ fn own(method: &str, path: &str) -> &'static [Code] {
         ("post", "/v1/tokens/refresh") => &[Code::Unauthorized],
         ("post", "/v1/patients") => &[Code::PatientLimitReached],
         ("get", "/v1/sessions") => &[Code::NotFound],
-        ("post", "/v1/admin/sessions" | "/v1/admin/parked/{id}/replay")
-        | ("post", "/v1/admin/parked/{id}/discard") => &[Code::Conflict],
+        (
+            "post",
+            "/v1/admin/sessions" | "/v1/admin/parked/{id}/replay" | "/v1/admin/parked/{id}/discard",
+        ) => &[Code::Conflict],
         ("post", "/v1/admin/releases") => &[Code::Conflict, Code::SlotBegun],
         (
             "post",
@@ -124,7 +126,8 @@ fn problem(status: u16, words: &[&'static str], said: &str) -> Response {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     let mut description = quoted.join(", ");
     if !said.is_empty() {
-        description += &format!(". {said}");
+        description.push_str(". ");
+        description.push_str(said);
     }
     let code = ObjectBuilder::new()
         .schema_type(SchemaType::Type(Type::String))
