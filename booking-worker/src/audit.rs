@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use booking::{Partition, SessionId};
+use booking::{Partition, SessionId, UnixMs};
 use inventory::SlotCount;
 use ledger::audit::Violation;
 use ledger::epoch::{EpochRow, EpochState};
@@ -30,13 +30,16 @@ pub(crate) async fn run(
     let mut auditing = Fault::of("the audit");
     let mut asking = Fault::of("asking how long the queues are");
     let mut known = BTreeSet::new();
+    not_audited();
     while pause(&shutdown, every).await {
         if rounds.borrow().is_none() {
             known.clear();
+            not_audited();
             continue;
         }
         if let Some(violations) = auditing.note(audit(&servers).await) {
             report(&mut known, &violations);
+            note_audit(servers.clock.now());
         }
         if let Some(depths) = asking.note(broker::depths(&servers.broker).await) {
             for (partition, depth) in depths.bookings.iter().enumerate() {
@@ -82,6 +85,21 @@ fn unconserved(partition: Partition, count: &SlotCount) -> Option<Violation> {
     Some(Violation { invariant: "I11", detail })
 }
 
+/// Says of every invariant that nothing is known, so that neither silence nor a number of before
+/// passes for a clean audit.
+fn not_audited() {
+    for invariant in CHECKED {
+        metrics::gauge!("slotrush_violations", "invariant" => invariant).set(f64::NAN);
+    }
+    metrics::gauge!("slotrush_audit_timestamp_seconds").increment(0.0);
+}
+
+fn note_audit(at: UnixMs) {
+    // Whole seconds: exact as a float for as long as anybody will ask.
+    let seconds = Duration::from_millis(at.0.max(0).unsigned_abs()).as_secs_f64().floor();
+    metrics::gauge!("slotrush_audit_timestamp_seconds").set(seconds);
+}
+
 /// Sets the gauges, and logs what is new or gone.
 fn report(known: &mut BTreeSet<(&'static str, String)>, violations: &[Violation]) {
     let mut counts: BTreeMap<&'static str, u32> = CHECKED.iter().map(|name| (*name, 0)).collect();
@@ -107,6 +125,23 @@ mod tests {
     use booking::SlotId;
 
     use super::*;
+
+    #[test]
+    fn before_the_first_audit_every_invariant_is_named_and_none_is_called_clean() {
+        let metrics = service::telemetry::Metrics::install();
+        not_audited();
+        let before = metrics.render();
+        for invariant in CHECKED {
+            let line = format!("slotrush_violations{{invariant=\"{invariant}\"}} NaN");
+            assert!(before.contains(&line), "{before}");
+        }
+        assert!(before.contains("slotrush_audit_timestamp_seconds 0"), "{before}");
+        report(&mut BTreeSet::new(), &[]);
+        note_audit(UnixMs(1_700_000_000_900));
+        let after = metrics.render();
+        assert!(after.contains("slotrush_violations{invariant=\"I1\"} 0"), "{after}");
+        assert!(after.contains("slotrush_audit_timestamp_seconds 1700000000"), "{after}");
+    }
 
     #[test]
     fn what_is_granted_must_be_left_or_sold() {

@@ -101,6 +101,7 @@ impl Handler for Consumer {
 
 /// Starts one consumer per partition and one for the parking queue.
 pub(crate) fn spawn(servers: &Servers, tasks: &TaskTracker, shutdown: &CancellationToken) {
+    persist::show_reasons();
     for partition in servers.partitions().all() {
         let (broker, shutdown) = (servers.broker.clone(), shutdown.clone());
         let consumer = Consumer::of_partition(servers);

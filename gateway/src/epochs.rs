@@ -12,7 +12,7 @@ use ledger::epoch::{EpochRow, EpochState};
 
 const PARTITIONS: usize = booking::partition::PARTITIONS_MAX as usize;
 const ASK_EVERY: Duration = Duration::from_millis(250);
-/// A round that takes longer counts as PostgreSQL being down.
+/// A round that takes longer, while nothing else is answered, counts as PostgreSQL being down.
 const ROUND_MAX: Duration = Duration::from_millis(1_500);
 /// Failed checks of epochs (step G3) in a row until PostgreSQL counts as down.
 const FAILURES_MAX: u32 = 3;
@@ -23,7 +23,11 @@ pub struct Epochs {
     partitions: Vec<Watched>,
     /// Rounds begun so far.
     round: AtomicU64,
+    /// A round was finished: what is known of every partition is what PostgreSQL said.
+    is_read: AtomicBool,
     is_ledger_up: AtomicBool,
+    /// Checks of epochs that PostgreSQL answered since it was last looked at.
+    answers: AtomicU32,
     failures: AtomicU32,
 }
 
@@ -40,7 +44,9 @@ impl Default for Epochs {
         Self {
             partitions: (0..PARTITIONS).map(|_| Watched::default()).collect(),
             round: AtomicU64::new(0),
+            is_read: AtomicBool::new(false),
             is_ledger_up: AtomicBool::new(false),
+            answers: AtomicU32::new(0),
             failures: AtomicU32::new(0),
         }
     }
@@ -69,6 +75,11 @@ impl Epochs {
         }
     }
 
+    /// Tells whether a round over all partitions was ever finished.
+    pub fn is_read(&self) -> bool {
+        self.is_read.load(Ordering::Acquire)
+    }
+
     /// Tells whether PostgreSQL answered lately.
     pub fn is_ledger_up(&self) -> bool {
         self.is_ledger_up.load(Ordering::Acquire)
@@ -78,6 +89,7 @@ impl Epochs {
     pub fn note_check(&self, answered: bool) {
         if answered {
             self.failures.store(0, Ordering::Relaxed);
+            self.answers.fetch_add(1, Ordering::Relaxed);
         } else if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
             self.is_ledger_up.store(false, Ordering::Release);
         }
@@ -92,23 +104,29 @@ impl Epochs {
             let round = self.round.fetch_add(1, Ordering::AcqRel) + 1;
             let asked = ledger.clone();
             let mut answer = tokio::spawn(async move { asked.epochs().await });
-            let rows = match tokio::time::timeout(ROUND_MAX, &mut answer).await {
-                Ok(Ok(Ok(rows))) => Some(rows),
-                Ok(Ok(Err(error))) => {
-                    tracing::debug!(%error, "asking for the epochs failed");
-                    None
-                }
-                Ok(Err(_)) => None,
-                Err(_) => {
-                    self.set_ledger_up(false);
-                    // One question at a time: the pool's own limits end this one.
-                    answer.await.ok().and_then(Result::ok)
+            // One question at a time: the pool's own limits end it.
+            let rows = loop {
+                match tokio::time::timeout(ROUND_MAX, &mut answer).await {
+                    Ok(Ok(Ok(rows))) => break Some(rows),
+                    Ok(Ok(Err(error))) => {
+                        tracing::debug!(%error, "asking for the epochs failed");
+                        break None;
+                    }
+                    Ok(Err(_)) => break None,
+                    Err(_) => self.note_late(),
                 }
             };
             if let Some(rows) = &rows {
                 self.learn(rows, round);
             }
             self.set_ledger_up(rows.is_some());
+        }
+    }
+
+    /// A round is late. That alone is a busy pool; with nothing else answered, a loss.
+    fn note_late(&self) {
+        if self.answers.swap(0, Ordering::Relaxed) == 0 {
+            self.set_ledger_up(false);
         }
     }
 
@@ -125,6 +143,7 @@ impl Epochs {
             let is_recovering = older.any(|row| row.state != EpochState::Closed);
             watched.is_recovering.store(is_recovering, Ordering::Release);
         }
+        self.is_read.store(true, Ordering::Release);
     }
 
     fn set_ledger_up(&self, is_up: bool) {
@@ -164,9 +183,9 @@ mod tests {
     #[test]
     fn a_partition_recovers_until_its_older_epochs_are_closed() {
         let epochs = Epochs::default();
-        assert!(epochs.is_recovering(P));
+        assert!(epochs.is_recovering(P) && !epochs.is_read());
         epochs.learn(&[row(1, EpochState::Sealed), row(2, EpochState::Open)], 1);
-        assert!(epochs.is_recovering(P));
+        assert!(epochs.is_recovering(P) && epochs.is_read());
         epochs.learn(&[row(2, EpochState::Open)], 2);
         assert!(!epochs.is_recovering(P));
         assert_eq!(epochs.current(P), Epoch(2));
@@ -183,6 +202,17 @@ mod tests {
         assert_eq!(epochs.current(P), Epoch(2));
         epochs.learn(&[row(2, EpochState::Open)], 6);
         assert!(!epochs.is_recovering(P));
+    }
+
+    #[test]
+    fn a_late_round_is_a_loss_only_while_nothing_is_answered() {
+        let epochs = Epochs::default();
+        epochs.set_ledger_up(true);
+        epochs.note_check(true);
+        epochs.note_late();
+        assert!(epochs.is_ledger_up());
+        epochs.note_late();
+        assert!(!epochs.is_ledger_up());
     }
 
     #[test]

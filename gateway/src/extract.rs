@@ -9,11 +9,13 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use http_body_util::LengthLimitError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::problem::{Code, Problem};
 use crate::server::body;
+use crate::words;
 
 /// The largest request body, in bytes.
 pub const BODY_BYTES_MAX: usize = 4096;
@@ -85,8 +87,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             Err(rejection) => {
                 let cause = std::error::Error::source(&rejection)
                     .map_or_else(|| "not a valid query".to_owned(), ToString::to_string);
-                let (pointer, detail) = cause.split_once(": ").unwrap_or(("", cause.as_str()));
-                Err(Problem::new(Code::InvalidField).with_field(format!("?{pointer}"), detail))
+                Err(query_fault(&cause))
             }
         }
     }
@@ -96,8 +97,9 @@ async fn read<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result
     if !is_json(request.headers()) {
         return Err(Code::UnsupportedMediaType.into());
     }
-    let bytes =
-        to_bytes(request.into_body(), bytes_max).await.map_err(|error| read_fault(&error))?;
+    let bytes = to_bytes(request.into_body(), bytes_max)
+        .await
+        .map_err(|fault| read_fault(&fault, bytes_max))?;
     parse(&bytes)
 }
 
@@ -108,8 +110,24 @@ fn is_json(headers: &HeaderMap) -> bool {
     value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
-fn read_fault(error: &axum::Error) -> Problem {
-    if body::is_late(error) { Code::RequestTimeout.into() } else { Code::BodyTooLarge.into() }
+fn read_fault(error: &axum::Error, bytes_max: usize) -> Problem {
+    if body::is_caused_by::<body::Late>(error) {
+        Code::RequestTimeout.into()
+    } else if body::is_caused_by::<LengthLimitError>(error) {
+        Problem::new(Code::BodyTooLarge).with_field("", format!("at most {bytes_max} bytes"))
+    } else {
+        // Chunks that are none, or fewer bytes than were announced.
+        Problem::new(Code::MalformedJson).with_field("", "the body does not come as announced")
+    }
+}
+
+/// The text is what is wrong, behind the name of the parameter where it belongs to one.
+fn query_fault(text: &str) -> Problem {
+    let (name, text) = text.split_once(": ").unwrap_or(("", text));
+    let fault = words::of(text);
+    let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+    let name = fault.field.or(unknown).unwrap_or(name);
+    Problem::new(Code::InvalidField).with_field(format!("?{name}"), fault.detail)
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
@@ -127,7 +145,14 @@ fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let inner = error.inner();
     match inner.classify() {
         serde_json::error::Category::Data => {
-            Problem::new(Code::InvalidField).with_field(pointer(error.path()), message(inner))
+            let text = inner.to_string();
+            let fault = words::of(&text);
+            let mut at = pointer(error.path());
+            // A field that is missing, or given twice, is no part of the path.
+            if let Some(field) = fault.field.map(escaped).filter(|field| !at.ends_with(field)) {
+                at += &field;
+            }
+            Problem::new(Code::InvalidField).with_field(at, fault.detail)
         }
         serde_json::error::Category::Io
         | serde_json::error::Category::Syntax
@@ -138,17 +163,6 @@ fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
 fn malformed(error: &serde_json::Error) -> Problem {
     Problem::new(Code::MalformedJson)
         .with_field("", format!("line {}, column {}", error.line(), error.column()))
-}
-
-/// Says what is wrong without repeating the client's values, which may be personal.
-fn message(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" at line ").next().unwrap_or_default();
-    if text.starts_with("invalid type") || text.starts_with("invalid value") {
-        let expected = text.rsplit_once(", expected ").map_or("something else", |(_, e)| e);
-        return format!("expected {expected}");
-    }
-    text.chars().take(200).collect()
 }
 
 fn pointer(path: &serde_path_to_error::Path) -> String {
@@ -190,9 +204,27 @@ mod tests {
         let (code, text) = fault_of(r#"{"patients":["1","-2"]}"#);
         assert_eq!(code, Code::InvalidField);
         assert!(text.contains("\"/patients/1\""), "{text}");
-        let (code, text) = fault_of(r#"{"patients":[],"extra":1}"#);
-        assert_eq!(code, Code::InvalidField);
-        assert!(text.contains("extra"), "{text}");
+        for (body, pointer) in [
+            (r#"{"patients":[],"extra":1}"#, "\"/extra\""),
+            ("{}", "\"/patients\""),
+            (r#"{"patients":[],"patients":[]}"#, "\"/patients\""),
+        ] {
+            let (code, text) = fault_of(body);
+            assert_eq!(code, Code::InvalidField);
+            assert!(text.contains(pointer), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_query_is_pointed_at() {
+        for (text, pointer) in [
+            ("limit: invalid digit found in string", "\"?limit\""),
+            ("missing field `hospital_id`", "\"?hospital_id\""),
+            ("unknown: unknown field `unknown`, expected `limit`", "\"?unknown\""),
+        ] {
+            let text = format!("{:?}", query_fault(text));
+            assert!(text.contains(pointer), "{text}");
+        }
     }
 
     #[test]

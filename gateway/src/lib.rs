@@ -29,6 +29,7 @@ pub mod routes;
 pub mod server;
 pub mod settings;
 pub mod status;
+pub mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +66,10 @@ pub use settings::Settings;
 
 /// How long to wait before asking again for a server that is not there at the start.
 const BOOT_RETRY: Duration = Duration::from_millis(500);
+/// How long the port stays shut, connections waiting, until what admission must know is read; it
+/// takes milliseconds. After that every answer says itself what is missing.
+const FIRST_READ_MAX: Duration = Duration::from_secs(5);
+const FIRST_READ_LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long the stop waits for bookings on their way, and for the lease to be given back.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -88,6 +93,7 @@ pub async fn run(
 
     check_database(&app, app.partitions, &shutdown).await?;
     let followers = follow(&app);
+    until_it_can_answer(&app, &shutdown).await;
     let router = routes::service(&app);
     tracing::info!(address = %listener.local_addr()?, "serving");
     server::serve(listener, router, &app.settings.server, {
@@ -176,6 +182,7 @@ fn readiness(app: &App) -> Health {
     check("redis", |app| app.inventory.is_up());
     check("rabbitmq", |app| app.publisher.link() == Link::Up);
     check("postgresql", |app| app.epochs.is_ledger_up());
+    check("epochs_read", |app| app.epochs.is_read());
     check("bookings_read", |app| app.memory.held.is_read());
     health
 }
@@ -199,6 +206,21 @@ async fn check_database(
             Err(error) => tracing::warn!(%error, "waiting for PostgreSQL"),
         }
         tokio::time::sleep(BOOT_RETRY).await;
+    }
+}
+
+/// Waits until the epochs and the bookings are read and a worker id is leased. Who asks before that,
+/// at a gateway that came back in the middle of a rush, would hear 503 though nothing is wrong.
+async fn until_it_can_answer(app: &App, shutdown: &CancellationToken) {
+    let is_read = || app.epochs.is_read() && app.memory.held.is_read() && app.minter.is_ready();
+    let all_read = async {
+        while !is_read() {
+            tokio::time::sleep(FIRST_READ_LOOK_EVERY).await;
+        }
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(FIRST_READ_MAX, all_read) => {}
+        () = shutdown.cancelled() => {}
     }
 }
 

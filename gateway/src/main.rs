@@ -18,8 +18,8 @@ async fn act(cli: Cli) -> anyhow::Result<()> {
         Command::Openapi => print!("{}", openapi::text()),
         Command::Migrate => Ledger::start(&settings.ledger_alone()?)?.migrate().await?,
         Command::Keygen { dir } => auth::keys::generate(&dir)?,
-        Command::CreateAdmin { login } => {
-            println!("{}", auth::admin::create(&settings, &login).await?);
+        Command::CreateAdmin { login, json } => {
+            println!("{}", auth::admin::create(&settings, &login, json).await?);
         }
         Command::Serve => {
             settings.check()?;

@@ -1,5 +1,7 @@
 //! The OpenAPI document, made from the routes themselves.
 
+mod problems;
+
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
@@ -12,6 +14,9 @@ use crate::routes;
         title = "Slotrush",
         description = "Booking of hospital appointments through the rush of a release. \
             Ids are decimal strings. Errors are RFC 9457 problems with a stable `code`.",
+    ),
+    servers(
+        (url = "http://127.0.0.1:8080", description = "A gateway as it starts without settings"),
     ),
     components(schemas(ProblemBody))
 )]
@@ -28,7 +33,8 @@ pub fn base() -> utoipa::openapi::OpenApi {
 
 /// Returns the document as indented JSON with a line end.
 pub fn text() -> String {
-    let document = routes::router().into_openapi();
+    let mut document = routes::router().into_openapi();
+    problems::write(&mut document);
     document.to_pretty_json().unwrap_or_default() + "\n"
 }
 
@@ -53,7 +59,10 @@ mod tests {
             ("/v1/bookings/{id}/events", "get"),
             ("/v1/bookings/{id}/cancel", "post"),
         ] {
-            assert!(document["paths"][path][method].is_object(), "{method} {path}");
+            let responses = &document["paths"][path][method]["responses"];
+            for status in ["401", "429", "500", "503"] {
+                assert!(responses[status].is_object(), "{method} {path} {status}");
+            }
         }
     }
 }

@@ -44,6 +44,8 @@ pub enum Code {
     ReleasePaused,
     /// The release is over.
     ReleaseClosed,
+    /// The slot has begun: it is neither booked nor put on offer any more.
+    SlotBegun,
     /// No place is left in the slot now.
     SlotExhausted,
     /// The patient has a live booking in this session.
@@ -117,6 +119,7 @@ impl Code {
             Self::ReleaseNotOpen => ("release_not_open", S::CONFLICT, "The release is not open yet"),
             Self::ReleasePaused => ("release_paused", S::CONFLICT, "The release is paused"),
             Self::ReleaseClosed => ("release_closed", S::CONFLICT, "The release is closed"),
+            Self::SlotBegun => ("slot_begun", S::CONFLICT, "The slot has begun"),
             Self::SlotExhausted => ("slot_exhausted", S::CONFLICT, "No place is left in this slot"),
             Self::AlreadyBooked => ("already_booked", S::CONFLICT, "The patient already has a booking in this session"),
             Self::LimitReached => ("limit_reached", S::CONFLICT, "The patient reached a limit of the hospital"),
@@ -279,7 +282,7 @@ pub struct ProblemBody {
     /// The fields that were wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    /// When the release opens (RFC 3339).
+    /// When the release opens (RFC 3339), with the hospital's offset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opens_at: Option<String>,
     /// The limit that was reached.

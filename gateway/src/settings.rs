@@ -42,6 +42,9 @@ pub enum Command {
         /// 3 to 64 ASCII letters, digits and ._@+-
         #[arg(long)]
         login: String,
+        /// Print the login and the account's id as one JSON object
+        #[arg(long)]
+        json: bool,
     },
 }
 

@@ -86,6 +86,25 @@ impl Ledger {
         read_all(rows)
     }
 
+    /// Returns the row that superseded booking `id`, if one did.
+    pub async fn superseding(&self, id: BookingId) -> Result<Option<BookingRow>, Error> {
+        let row: Option<StoredBooking> = self
+            .run(move |pool| async move {
+                sqlx::query_as(concat!(
+                    "SELECT ",
+                    booking_columns!(),
+                    " FROM booking lost
+                     JOIN booking b ON b.id = lost.superseded_by
+                     WHERE lost.id = $1",
+                ))
+                .bind(id.get())
+                .fetch_optional(&pool)
+                .await
+            })
+            .await?;
+        Ok(row.map(StoredBooking::read).transpose()?)
+    }
+
     /// Returns an account's bookings, latest first, older than `before`.
     pub async fn bookings_of_account(
         &self,

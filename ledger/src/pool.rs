@@ -104,6 +104,8 @@ impl Error {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     pub(crate) pool: PgPool,
+    /// How long a caller waits for an answer at most; the work itself goes on.
+    pub(crate) answer_within: Duration,
 }
 
 impl Ledger {
@@ -117,6 +119,12 @@ impl Ledger {
                 // Shorter than the statement's, so that a wait for a lock is told from a slow plan.
                 ("lock_timeout", (statement_ms / 2).max(1)),
                 ("idle_in_transaction_session_timeout", statement_ms),
+                // The server's side of a line that went dead without a word: a connection whose
+                // client does not answer ends, and its place is free for another.
+                ("tcp_keepalives_idle", 15),
+                ("tcp_keepalives_interval", 5),
+                ("tcp_keepalives_count", 3),
+                ("tcp_user_timeout", 30_000),
             ]);
         let pool = PgPoolOptions::new()
             .max_connections(settings.connections_max)
@@ -132,12 +140,12 @@ impl Ledger {
                 })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool })
+        Ok(Self { pool, answer_within: answer_within(settings) })
     }
 
     /// Applies the migrations, under sqlx's own lock.
     pub async fn migrate(&self) -> Result<(), Error> {
-        self.run(|pool| async move {
+        self.run_unbounded(|pool| async move {
             // A connection of its own: a migration may take longer than any step.
             let options = pool.connect_options().as_ref().clone().options([
                 ("statement_timeout", 0),
@@ -187,6 +195,13 @@ impl Ledger {
     }
 }
 
+/// Longer than any work that still can succeed: a connection, two statements, and the way there and
+/// back. sqlx sets no deadline of its own on a line that goes dead in the middle of a statement.
+fn answer_within(settings: &Settings) -> Duration {
+    let work_ms = settings.acquire_timeout_ms + 2 * settings.statement_timeout_ms;
+    Duration::from_millis(work_ms + 1_000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,6 +226,36 @@ mod tests {
         ledger.pool.close().await;
         let other = Ledger::start(&settings).expect("a pool");
         assert!(!other.lead_reconciler("you", 60_000).await.expect("an answer"), "mine was lost");
+    }
+
+    /// The race: the line goes dead after the statement has a connection and before its answer.
+    #[tokio::test]
+    async fn a_line_that_goes_dead_in_the_middle_is_unavailable_in_time() {
+        let database = testkit::Database::create().await.expect("a database");
+        let proxy = testkit::Proxy::start(&database.url()).await.expect("a proxy");
+        let proxy = std::sync::Arc::new(proxy);
+        let settings = Settings {
+            url: proxy.url().into(),
+            connections_max: 1,
+            acquire_timeout_ms: 2_000,
+            statement_timeout_ms: 500,
+            application_name: "one",
+        };
+        let ledger = Ledger::start(&settings).expect("a pool");
+        let line = std::sync::Arc::clone(&proxy);
+        let asked = ledger.run(move |pool| async move {
+            let mut connection = pool.acquire().await?;
+            line.stall();
+            sqlx::query("SELECT 1").execute(&mut *connection).await
+        });
+        let answer = tokio::time::timeout(Duration::from_secs(8), asked).await.expect("in time");
+        assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
+        // The work was not cancelled: its connection is good when the line is.
+        proxy.heal();
+        let alive = testkit::eventually("it is back", Duration::from_secs(10), async || {
+            ledger.ping().await.ok()
+        });
+        alive.await.expect("alive");
     }
 
     #[tokio::test]

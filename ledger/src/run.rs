@@ -15,7 +15,26 @@ const ATTEMPTS_MAX: u32 = 8;
 impl Ledger {
     /// Does database work in a task of its own, so that a caller who vanishes cancels nothing:
     /// a cancelled query poisons its connection for whoever uses it next.
+    ///
+    /// Who waits longer than any work can take, because the line went dead, hears `Unavailable`,
+    /// which says that it may have happened. The work is left to itself even then.
     pub(crate) async fn run<T, Work, Answer>(&self, work: Work) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        Work: FnOnce(PgPool) -> Answer,
+        Answer: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
+    {
+        let answer = self.run_unbounded(work);
+        match tokio::time::timeout(self.answer_within, answer).await {
+            Ok(answer) => answer,
+            Err(_late) => {
+                Err(Error::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+            }
+        }
+    }
+
+    /// Does as [`Ledger::run`], however long it takes.
+    pub(crate) async fn run_unbounded<T, Work, Answer>(&self, work: Work) -> Result<T, Error>
     where
         T: Send + 'static,
         Work: FnOnce(PgPool) -> Answer,

@@ -18,6 +18,16 @@ use crate::Servers;
 const TRIES: u32 = 3;
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
+/// Why something is parked, but for the names of constraints.
+const PARKED_FOR: [&str; 4] = ["undecodable", "id_conflict", "unknown_allotment", "unexpected"];
+
+/// Shows the reasons known beforehand from the start, so that the first parked message is an increase.
+pub(super) fn show_reasons() {
+    for reason in PARKED_FOR {
+        metrics::counter!("slotrush_parked_total", "reason" => reason).increment(0);
+    }
+}
+
 /// What became of a booking or a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {

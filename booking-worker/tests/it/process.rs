@@ -136,6 +136,9 @@ async fn the_program_sells_persists_relays_audits_and_stops_when_told() -> Resul
         // How often depends on how busy the machine is: what waits for long is relayed.
         "slotrush_bookings_persisted_total{state=\"booked\",reason=\"none\"} ",
         "slotrush_ledger_open{partition=\"0\"} 1",
+        "slotrush_parked_total{reason=\"id_conflict\"} 0",
+        "slotrush_parked_total{reason=\"undecodable\"} 0",
+        "slotrush_audit_timestamp_seconds 1",
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }

@@ -1,11 +1,11 @@
-//! What admission must know of a session: its date and place, and the hospital's limits.
+//! What admission must know of a session: its date and place, when its slots begin, and the
+//! hospital's limits.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use booking::SessionId;
 use booking::rules::Limits;
-use booking::{DepartmentId, HospitalId};
+use booking::{DepartmentId, HospitalId, SessionId, SlotId, UnixMs};
 use jiff::tz::TimeZone;
 use ledger::Ledger;
 use tokio::sync::Semaphore;
@@ -25,11 +25,22 @@ pub struct Facts {
     pub limits: Limits,
     /// The hospital's time zone.
     pub zone: TimeZone,
+    /// When its slots begin, by their ordinals.
+    pub starts: Vec<UnixMs>,
+}
+
+impl Facts {
+    /// Tells whether a slot of the session has begun at `now`.
+    pub fn has_begun(&self, slot: SlotId, now: UnixMs) -> bool {
+        self.starts.get(usize::from(slot.ordinal())).is_some_and(|starts_at| *starts_at <= now)
+    }
 }
 
 /// Limits and dates change rarely; the database judges them again with the last word.
 const TTL: Duration = Duration::from_secs(30);
 const SESSIONS_MAX: usize = 20_000;
+/// A hospital does not move: its zone is known while PostgreSQL is away for an hour or two.
+const ZONE_TTL: Duration = Duration::from_hours(1);
 const LOOK_UPS_MAX: usize = 8;
 
 /// The facts of sessions, cached.
@@ -37,6 +48,7 @@ const LOOK_UPS_MAX: usize = 8;
 pub struct FactsCache {
     ledger: Ledger,
     known: Arc<Recent<SessionId, Option<Arc<Facts>>>>,
+    zones: Arc<Recent<SessionId, TimeZone>>,
     look_ups: Arc<Semaphore>,
 }
 
@@ -44,7 +56,8 @@ impl FactsCache {
     /// Starts knowing nothing.
     pub fn new(ledger: Ledger) -> Self {
         let known = Arc::new(Recent::new(TTL, SESSIONS_MAX));
-        Self { ledger, known, look_ups: Arc::new(Semaphore::new(LOOK_UPS_MAX)) }
+        let zones = Arc::new(Recent::new(ZONE_TTL, SESSIONS_MAX));
+        Self { ledger, known, zones, look_ups: Arc::new(Semaphore::new(LOOK_UPS_MAX)) }
     }
 
     /// Returns what is known at once. A session not known yet is looked up behind the caller's
@@ -83,6 +96,16 @@ impl FactsCache {
         });
         tokio::time::timeout(limit, asked).await.ok()?.ok()?
     }
+
+    /// Returns the time zone of the session's hospital, looking it up if need be, within `limit`.
+    pub async fn zone(&self, session: SessionId, limit: Duration) -> Option<TimeZone> {
+        if let Some(zone) = self.zones.get(&session) {
+            return Some(zone);
+        }
+        let zone = self.find(session, limit).await?.zone.clone();
+        self.zones.put(session, zone.clone());
+        Some(zone)
+    }
 }
 
 async fn look_up(
@@ -94,8 +117,14 @@ async fn look_up(
         Ok(facts) => {
             let facts = facts.map(|facts| {
                 let zone = TimeZone::get(&facts.time_zone).unwrap_or(TimeZone::UTC);
-                let (hospital, department) = (facts.hospital, facts.department);
-                Arc::new(Facts { hospital, department, day: facts.day, limits: facts.limits, zone })
+                Arc::new(Facts {
+                    hospital: facts.hospital,
+                    department: facts.department,
+                    day: facts.day,
+                    limits: facts.limits,
+                    zone,
+                    starts: facts.starts,
+                })
             });
             known.put(session, facts.clone());
             facts

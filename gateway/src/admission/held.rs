@@ -74,17 +74,20 @@ impl HeldByPatient {
         self.read().patients.contains_key(&patient)
     }
 
-    /// Judges a wish. `facts` are those of its session, if known.
+    /// Judges a wish by the row that holds its key; `None` if there is none. Rejected rows are not
+    /// followed, so a superseded one never speaks for its key.
+    pub fn by_key(&self, wish: &Wish) -> Option<Standing> {
+        let entries = self.read();
+        let mut held = entries.patients.get(&wish.patient)?.iter().map(|entry| &entry.booking);
+        let first =
+            held.find(|booking| booking.key == wish.key && booking.account == wish.account)?;
+        Some(wish.repeats(first))
+    }
+
+    /// Judges a wish whose key is new. `facts` are those of its session, if known.
     pub fn judge(&self, wish: &Wish, facts: Option<&Facts>) -> Standing {
         let entries = self.read();
         let Some(held) = entries.patients.get(&wish.patient) else { return Standing::Free };
-        let same_key = held
-            .iter()
-            .find(|entry| entry.booking.key == wish.key && entry.booking.account == wish.account);
-        if let Some(first) = same_key {
-            let is_same = first.booking.request == wish.request;
-            return if is_same { Standing::Replay(first.booking.id) } else { Standing::KeyReused };
-        }
         let session = wish.slot.session();
         let mut live = held.iter().filter(|entry| entry.is_live);
         if live.any(|entry| entry.booking.slot.session() == session) {
@@ -255,7 +258,8 @@ mod tests {
         let limits =
             Limits { per_day_max: Some(2), per_department_day_max: None, per_week_max: Some(3) };
         let (hospital, department) = (HospitalId::from(1), DepartmentId::from(1));
-        Facts { hospital, department, day, limits, zone: jiff::tz::TimeZone::UTC }
+        let zone = jiff::tz::TimeZone::UTC;
+        Facts { hospital, department, day, limits, zone, starts: Vec::new() }
     }
 
     fn learnt(rows: &[(HeldRow, Booking)]) -> HeldByPatient {
@@ -270,8 +274,9 @@ mod tests {
     fn a_key_keeps_its_meaning_even_after_a_cancel() {
         let known = learnt(&[held(9, 1, 0, "k")]);
         known.note_cancelled(PatientId::from(1), BookingId::from(9));
-        assert_eq!(known.judge(&wish(1, "k"), None), Standing::Replay(BookingId::from(9)));
-        assert_eq!(known.judge(&wish(2, "k"), None), Standing::KeyReused);
+        assert_eq!(known.by_key(&wish(1, "k")), Some(Standing::Replay(BookingId::from(9))));
+        assert_eq!(known.by_key(&wish(2, "k")), Some(Standing::KeyReused));
+        assert_eq!(known.by_key(&wish(1, "other")), None);
         assert_eq!(known.judge(&wish(1, "other"), None), Standing::Free);
     }
 

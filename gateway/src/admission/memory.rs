@@ -10,7 +10,9 @@ use inventory::Inventory;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::held::HeldByPatient;
+use super::Wish;
+use super::held::{HeldByPatient, Standing};
+use super::keys::KeysInFlight;
 use super::recent::Recent;
 use super::refusals::{Known, Refusals};
 
@@ -64,6 +66,8 @@ const OUTBOX_PAGES_MAX: usize = 100;
 pub struct Memory {
     /// Refusals by slot.
     pub refusals: Refusals,
+    /// Keys whose requests are on their way.
+    pub keys_in_flight: KeysInFlight,
     /// What patients hold, as PostgreSQL tells it.
     pub held: HeldByPatient,
     accepted: Recent<BookingId, Arc<Accepted>>,
@@ -92,6 +96,7 @@ impl Default for Memory {
         let partitions = usize::from(booking::partition::PARTITIONS_MAX);
         Self {
             refusals: Refusals::new(SLOTS_MAX),
+            keys_in_flight: KeysInFlight::default(),
             held: HeldByPatient::default(),
             accepted: Recent::new(TTL, ACCEPTED_MAX),
             keys: Recent::new(TTL, ACCEPTED_MAX),
@@ -116,9 +121,10 @@ impl Memory {
         self.accepted.get(&id)
     }
 
-    /// Returns what was accepted for this idempotency key.
-    pub fn by_key(&self, account: AccountId, key: Digest) -> Option<Arc<Accepted>> {
-        self.keys.get(&(account, key))
+    /// Judges a wish by what was accepted for its idempotency key here; `None` if nothing was.
+    pub fn by_key(&self, wish: &Wish) -> Option<Standing> {
+        let first = self.keys.get(&(wish.account, wish.key))?;
+        Some(wish.repeats(&first.booking))
     }
 
     /// Tells whether this patient may be answered a slot's known refusal without asking Redis.

@@ -5,6 +5,7 @@
 
 pub mod facts;
 pub mod held;
+pub mod keys;
 pub mod memory;
 pub mod offer;
 pub mod place;
@@ -42,6 +43,11 @@ impl Wish {
     pub fn new(account: AccountId, slot: SlotId, patient: PatientId, key: &str) -> Self {
         let (key, request) = (Digest::of_key(key), Digest::of_request(slot, patient));
         Self { account, slot, patient, key, request }
+    }
+
+    /// Judges the wish against the first booking under its key.
+    fn repeats(&self, first: &Booking) -> Standing {
+        if first.request == self.request { Standing::Replay(first.id) } else { Standing::KeyReused }
     }
 
     /// Makes it a booking.
@@ -99,13 +105,13 @@ pub async fn admit(app: &App, wish: Wish) -> Admitted {
 }
 
 /// Asks this gateway's memory whether the wish, or the patient, came before.
+///
+/// PostgreSQL is asked first for what the key stands for: two gateways may have accepted different
+/// wishes under one key at the same instant, and only one of them was not superseded.
 fn recall(app: &App, wish: &Wish) -> Standing {
-    if let Some(first) = app.memory.by_key(wish.account, wish.key) {
-        let is_same = first.booking.request == wish.request;
-        return if is_same { Standing::Replay(first.booking.id) } else { Standing::KeyReused };
-    }
     let facts = app.facts.peek(wish.slot.session());
-    app.memory.held.judge(wish, facts.as_deref())
+    let by_key = app.memory.held.by_key(wish).or_else(|| app.memory.by_key(wish));
+    by_key.unwrap_or_else(|| app.memory.held.judge(wish, facts.as_deref()))
 }
 
 fn known_refusal(app: &App, wish: &Wish, partition: Partition) -> Option<Refusal> {
@@ -155,6 +161,7 @@ impl Admitted {
             Self::Refused(Refusal::NotOpen { .. }) => "release_not_open",
             Self::Refused(Refusal::Paused) => "release_paused",
             Self::Refused(Refusal::Closed) => "release_closed",
+            Self::Refused(Refusal::Begun) => "slot_begun",
             Self::Refused(Refusal::NotPreheated) => "not_preheated",
             Self::KeyReused => "idempotency_key_reused",
             Self::AlreadyBooked => "already_booked",

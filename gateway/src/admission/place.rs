@@ -1,12 +1,13 @@
 //! The way of a winner: steps G1 to G4 of the protocol. Runs in a task of its own, to its end.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use booking::{Booking, Partition, UnixMs};
 use broker::Published;
 use inventory::{Error, Hold};
 
+use super::held::Standing;
 use super::memory::{Accepted, Ticket};
 use super::refusals::Refusal;
 use super::{Admitted, Wish, replay};
@@ -14,16 +15,31 @@ use crate::app::App;
 
 /// How often a hold is tried again because Redis is in another epoch than this gateway thought.
 const EPOCH_RETRIES_MAX: u32 = 2;
+/// How long a wish waits to learn when its slot begins, where that is not known yet.
+const FACTS_WAIT: Duration = Duration::from_millis(200);
+/// Later than any release ends: a hold "at" this time answers who came before and sells nothing.
+const AFTER_ALL_RELEASES: UnixMs = UnixMs(1 << 52);
 
 /// Takes a place for a wish, or tells why there is none.
 pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
+    let reserved = app.memory.keys_in_flight.reserve(&wish);
+    // Looked at again behind the reservation: whoever had the key until then is remembered now.
+    let first = app.memory.by_key(&wish);
+    let (Some(_reserved), None | Some(Standing::Replay(_))) = (reserved, first) else {
+        return Admitted::KeyReused;
+    };
+    // Not known in time, it counts as not begun: what is asked of PostgreSQL must not hold up
+    // what can be sold without it.
+    let facts = app.facts.find(wish.slot.session(), FACTS_WAIT).await;
     for _ in 0..=EPOCH_RETRIES_MAX {
         // A new id for every try: one id is offered to one epoch only (G4).
         let Some(id) = app.minter.mint(partition).await else { return Admitted::Overloaded };
         let now = app.clock.now();
         let booking = wish.booking(id, app.epochs.current(partition), now);
         let started = Instant::now();
-        let held = app.inventory.hold(partition, &booking, now).await;
+        let has_begun = facts.as_ref().is_some_and(|facts| facts.has_begun(wish.slot, now));
+        let asked_at = if has_begun { AFTER_ALL_RELEASES } else { now };
+        let held = app.inventory.hold(partition, &booking, asked_at).await;
         metrics::histogram!("slotrush_hold_seconds").record(started.elapsed().as_secs_f64());
         match held {
             Ok(Hold::OtherEpoch { current }) => app.epochs.adopt(partition, current),
@@ -39,6 +55,13 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
             }
             Ok(Hold::KeyReused) => return Admitted::KeyReused,
             Ok(Hold::AlreadyBooked { id: _ }) => return Admitted::AlreadyBooked,
+            Ok(
+                Hold::SoldOut
+                | Hold::NotOpen { .. }
+                | Hold::Paused
+                | Hold::Closed
+                | Hold::NotPreheated,
+            ) if has_begun => return refuse(&app, &booking, Refusal::Begun),
             Ok(Hold::SoldOut) => return refuse(&app, &booking, Refusal::SoldOut),
             Ok(Hold::NotOpen { opens_at }) => {
                 return refuse(&app, &booking, Refusal::NotOpen { opens_at });
@@ -102,7 +125,7 @@ fn refuse(app: &App, booking: &Booking, refusal: Refusal) -> Admitted {
         // Quota of an older epoch may come back, and slots may not be loaded yet.
         return match refusal {
             Refusal::SoldOut | Refusal::NotPreheated => Admitted::Recovering,
-            Refusal::NotOpen { .. } | Refusal::Paused | Refusal::Closed => {
+            Refusal::NotOpen { .. } | Refusal::Paused | Refusal::Closed | Refusal::Begun => {
                 Admitted::Refused(refusal)
             }
         };

@@ -25,6 +25,8 @@ pub enum Refusal {
     Paused,
     /// Its release is over.
     Closed,
+    /// It has begun.
+    Begun,
     /// It is in no release, or in one that should be on offer and is not set aside.
     NotPreheated,
 }
@@ -33,7 +35,7 @@ impl Refusal {
     /// Tells whether someone may hold a booking of the slot all the same, and must be answered it.
     pub const fn may_have_winners(self) -> bool {
         match self {
-            Self::SoldOut | Self::Paused | Self::Closed => true,
+            Self::SoldOut | Self::Paused | Self::Closed | Self::Begun => true,
             Self::NotOpen { .. } | Self::NotPreheated => false,
         }
     }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use booking::{BookingId, Epoch};
+use booking::{BookingId, Epoch, Reason};
+use ledger::booking_row::BookingRow;
 
 use super::memory::Accepted;
 use super::place::publish;
@@ -16,7 +17,7 @@ const ROW_WAIT: Duration = Duration::from_millis(400);
 /// Answers a request that memory, or PostgreSQL, says came before as `id`.
 pub(super) async fn answer(app: App, id: BookingId, wish: Wish) -> Admitted {
     if let Ok(Some(row)) = app.rows.find(id, ROW_WAIT).await {
-        return Admitted::Final(row);
+        return first(&app, row, &wish).await;
     }
     let remembered = app.memory.by_id(id);
     if let Some(accepted) = remembered.filter(|accepted| accepted.is_certain()) {
@@ -30,8 +31,28 @@ pub(super) async fn held(app: App, id: BookingId, epoch: Epoch, wish: Wish) -> A
     match app.rows.find(id, ROW_WAIT).await {
         // Two accounts may act for one patient; a booking is shown to the one that made it.
         Ok(Some(row)) if row.booking.account != wish.account => Admitted::AlreadyBooked,
-        Ok(Some(row)) => Admitted::Final(row),
+        Ok(Some(row)) => first(&app, row, &wish).await,
         Ok(None) | Err(_) => again(app, id, wish, Some(epoch)).await,
+    }
+}
+
+/// Answers with the row of the first attempt. If another booking under the same key superseded it,
+/// that one is the first: through whichever gateway the repeat comes, the answer is the same.
+async fn first(app: &App, row: Arc<BookingRow>, wish: &Wish) -> Admitted {
+    if row.reason != Some(Reason::Superseded) {
+        return Admitted::Final(row);
+    }
+    match app.ledger.superseding(row.booking.id).await {
+        Ok(Some(standing)) if standing.booking.account != wish.account => Admitted::Final(row),
+        Ok(Some(standing)) if standing.booking.request == wish.request => {
+            Admitted::Final(Arc::new(standing))
+        }
+        Ok(Some(_)) => Admitted::KeyReused,
+        Ok(None) => Admitted::Final(row),
+        Err(error) => {
+            tracing::debug!(%error, "what superseded a booking could not be looked up");
+            Admitted::LedgerDown
+        }
     }
 }
 
@@ -49,7 +70,7 @@ async fn again(app: App, id: BookingId, wish: Wish, epoch: Option<Epoch>) -> Adm
         // Settled between the two looks, most likely: the row is there now.
         Ok(None) => match app.rows.find(id, ROW_WAIT).await {
             Ok(Some(row)) if row.booking.account != wish.account => Admitted::AlreadyBooked,
-            Ok(Some(row)) => Admitted::Final(row),
+            Ok(Some(row)) => first(&app, row, &wish).await,
             Ok(None) => lost(&app, id, &wish, remembered, epoch),
             Err(_) => Admitted::LedgerDown,
         },

@@ -72,11 +72,11 @@ impl Body for TimedBody {
     }
 }
 
-/// Tells whether reading failed for its slowness.
-pub fn is_late(error: &axum::Error) -> bool {
+/// Tells whether reading failed for this cause.
+pub fn is_caused_by<E: std::error::Error + 'static>(error: &axum::Error) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {
-        if error.is::<Late>() {
+        if error.is::<E>() {
             return true;
         }
         cause = error.source();

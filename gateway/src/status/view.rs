@@ -128,8 +128,7 @@ pub fn of_row(row: &BookingRow, zone: &TimeZone) -> BookingView {
 
 /// Returns the time zone of a booking's hospital; UTC if it can't be learnt in time.
 pub async fn zone(app: &App, booking: &booking::Booking) -> TimeZone {
-    let facts = app.facts.find(booking.slot.session(), ZONE_WAIT).await;
-    facts.map_or(TimeZone::UTC, |facts| facts.zone.clone())
+    app.facts.zone(booking.slot.session(), ZONE_WAIT).await.unwrap_or(TimeZone::UTC)
 }
 
 fn plain(booking: &booking::Booking, status: Status, zone: &TimeZone) -> BookingView {

@@ -1,4 +1,6 @@
-//! What a gateway said.
+//! What a gateway said, held against what the document says it may.
+
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -11,6 +13,24 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// Fails for an answer to `POST /v1/bookings` that the OpenAPI document does not name.
+    pub(crate) fn documented(self) -> Self {
+        static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+            serde_json::from_str(include_str!("../../../docs/openapi.json")).expect("JSON")
+        });
+        let responses = &DOCUMENT["paths"]["/v1/bookings"]["post"]["responses"];
+        let said = &responses[self.status.to_string()];
+        let (status, code) = self.code();
+        assert!(said.is_object(), "{status} is not documented");
+        if status >= 400 {
+            let schema = &said["content"]["application/problem+json"]["schema"];
+            let codes = schema["allOf"][1]["properties"]["code"]["enum"].as_array();
+            let is_named = codes.is_some_and(|codes| codes.iter().any(|one| one == code));
+            assert!(is_named, "{status} {code} is not documented");
+        }
+        self
+    }
+
     pub(crate) async fn read(response: reqwest::Response) -> anyhow::Result<Self> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.bytes().await?;

@@ -112,6 +112,73 @@ async fn a_hundred_clicks_at_once_book_once() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_sent_for_several_sessions_at_once_stands_for_one_of_them() -> anyhow::Result<()> {
+    let mut plan = Plan::of(&[50, 50, 50], 20);
+    plan.has_afternoon = true;
+    let clinic: Shared = Arc::new(Clinic::open(plan).await?);
+    for n in 0..20 {
+        let wishes = clinic.slots.clone().into_iter().map(|slot| {
+            let clinic = Arc::clone(&clinic);
+            tokio::spawn(async move { (slot, clinic.book(n, slot, "k").await) })
+        });
+        let mut first = Vec::new();
+        for wish in wishes.collect::<Vec<_>>() {
+            let (slot, answer) = wish.await?;
+            let answer = answer?;
+            match answer.code() {
+                (202, _) => first.push((slot, answer.id().to_owned())),
+                code => assert_eq!(code, (422, "idempotency_key_reused"), "{answer:?}"),
+            }
+        }
+        assert_eq!(first.len(), 1, "{first:?}");
+        for slot in &clinic.slots {
+            let again = clinic.book(n, *slot, "k").await?;
+            let is_first = *slot == first[0].0;
+            let expected = if is_first { (202, "") } else { (422, "idempotency_key_reused") };
+            assert_eq!(again.code(), expected);
+        }
+    }
+    Ok(())
+}
+
+/// The race: two gateways accept different wishes under one key before either has a row.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_two_gateways_took_for_two_wishes_is_answered_alike_by_both()
+-> anyhow::Result<()> {
+    let mut plan = Plan::of(&[5], 1);
+    plan.has_afternoon = true;
+    let mut clinic = Clinic::open(plan).await?;
+    let slots = clinic.slots.clone();
+    let first = clinic.book(0, slots[0], "k").await?;
+    let (one, _first_stops_last) = (clinic.address, clinic.stop.clone().drop_guard());
+    clinic.start_gateway().await?;
+    let two = clinic.address;
+    let second = clinic.book(0, slots[1], "k").await?;
+    assert_eq!((first.status, second.status), (202, 202));
+    clinic.start_worker(false);
+    // Not asked of a gateway: it would learn what the other one knows.
+    let ids = [first.id().parse()?, second.id().parse()?];
+    testkit::eventually("both are final", Duration::from_secs(20), async || {
+        (clinic.ledger.find_bookings(&ids).await.ok()?.len() == 2).then_some(())
+    })
+    .await?;
+    testkit::eventually("both gateways agree", Duration::from_secs(5), async || {
+        let mut answers = Vec::new();
+        for slot in &slots {
+            for gateway in [one, two] {
+                let answer = clinic.book_at(gateway, 0, *slot, "k").await.ok()?;
+                answers.push((answer.status, answer.id().to_owned()));
+            }
+        }
+        let mut statuses = [answers[0].0, answers[2].0];
+        statuses.sort_unstable();
+        let agree = answers[0] == answers[1] && answers[2] == answers[3];
+        (agree && statuses == [200, 422]).then_some(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn more_wishes_than_places_are_all_answered_and_no_place_is_sold_twice() -> anyhow::Result<()>
 {
     let clinic: Shared = Arc::new(Clinic::open(Plan::of(&[7, 3], 200)).await?);

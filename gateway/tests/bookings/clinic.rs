@@ -1,6 +1,7 @@
 //! A small clinic on real servers: one session, its slots on offer, patients with tokens, a gateway
 //! over HTTP, and, where a test wants them, a worker that persists and tops up.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub(crate) struct Plan {
     /// Whether RabbitMQ and PostgreSQL are reached by the gateway over cuttable lines.
     pub(crate) has_proxies: bool,
     pub(crate) patients: u32,
+    /// How long until the first slot begins; the others begin an hour after each other.
+    pub(crate) starts_in_ms: i64,
     pub(crate) release: Release,
     pub(crate) limits: Limits,
     pub(crate) args: Vec<String>,
@@ -58,6 +61,7 @@ impl Plan {
             has_afternoon: false,
             has_proxies: false,
             patients,
+            starts_in_ms: 3 * DAY_MS,
             release: Release::Open,
             limits: Limits::default(),
             args: vec!["--limits=off".into()],
@@ -197,6 +201,27 @@ impl Clinic {
         .await
     }
 
+    /// Starts a gateway and has everybody ask from the moment its port is open; returns how many
+    /// were answered what.
+    pub(crate) async fn start_in_a_rush(
+        &mut self,
+        key: &str,
+    ) -> anyhow::Result<BTreeMap<String, u32>> {
+        let settings = Cli::try_parse_from(&self.cli)?.settings;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let admin = TcpListener::bind("127.0.0.1:0").await?;
+        self.address = listener.local_addr()?;
+        self.stop = CancellationToken::new();
+        let run = gateway::run(settings, listener, admin, self.stop.clone());
+        self.running = Some(tokio::spawn(run));
+        let asked = (0..self.patients.len()).map(|n| self.book(n, self.slots[0], key));
+        let mut codes = BTreeMap::new();
+        for answer in futures::future::join_all(asked).await {
+            *codes.entry(answer?.code().1.to_owned()).or_default() += 1;
+        }
+        Ok(codes)
+    }
+
     /// Stops the gateway gracefully and returns how it ended.
     pub(crate) async fn stop_gateway(&mut self) -> anyhow::Result<()> {
         self.stop.cancel();
@@ -260,9 +285,20 @@ impl Clinic {
 
     /// Sends a booking request of patient number `n`.
     pub(crate) async fn book(&self, n: usize, slot: SlotId, key: &str) -> anyhow::Result<Answer> {
+        self.book_at(self.address, n, slot, key).await
+    }
+
+    /// Does so at a gateway that may be another one.
+    pub(crate) async fn book_at(
+        &self,
+        gateway: SocketAddr,
+        n: usize,
+        slot: SlotId,
+        key: &str,
+    ) -> anyhow::Result<Answer> {
         let (_, patient, token) = &self.patients[n];
         let body = serde_json::json!({"slot_id": slot, "patient_id": patient});
-        self.post(token, &[("idempotency-key", key)], &body.to_string()).await
+        self.post_at(gateway, token, &[("idempotency-key", key)], &body.to_string()).await
     }
 
     /// Sends any body to `POST /v1/bookings`.
@@ -272,16 +308,26 @@ impl Clinic {
         headers: &[(&str, &str)],
         body: &str,
     ) -> anyhow::Result<Answer> {
+        self.post_at(self.address, token, headers, body).await
+    }
+
+    async fn post_at(
+        &self,
+        gateway: SocketAddr,
+        token: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> anyhow::Result<Answer> {
         let mut request = self
             .http
-            .post(format!("http://{}/v1/bookings", self.address))
+            .post(format!("http://{gateway}/v1/bookings"))
             .bearer_auth(token)
             .header("content-type", "application/json")
             .body(body.to_owned());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Answer::read(request.send().await?).await
+        Ok(Answer::read(request.send().await?).await?.documented())
     }
 
     /// Asks `path` as patient number `n`.
@@ -313,7 +359,7 @@ async fn offer(
     let new = NewDoctor { department, name: "Li".into(), rank: Rank::Chief, fee_fen: 5_000 };
     let doctor = ledger.create_doctor(actor, new).await?;
     let DoctorCreated::Done(doctor) = doctor else { bail!("{doctor:?}") };
-    let starts = SystemClock.now().plus_ms(3 * DAY_MS);
+    let starts = SystemClock.now().plus_ms(plan.starts_in_ms);
     let times = (0_i64..)
         .zip(&plan.capacities)
         .map(|(n, capacity)| {

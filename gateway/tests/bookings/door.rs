@@ -77,6 +77,23 @@ async fn a_long_poll_outlives_the_deadline_of_heads() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_broken_chunks_is_malformed_and_not_too_large() -> anyhow::Result<()> {
+    let clinic = Clinic::open(door(&[])).await?;
+    let token = &clinic.patients[0].2;
+    let request = format!(
+        "POST /v1/bookings HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+         idempotency-key: k\r\ncontent-type: application/json\r\n\
+         transfer-encoding: chunked\r\n\r\nzz\r\n{{\r\n0\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(clinic.address).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let (_, text) = until_closed(&mut stream).await?;
+    assert!(text.starts_with("HTTP/1.1 400"), "{text}");
+    assert!(text.contains("\"malformed_json\"") && text.contains("\"pointer\":\"\""), "{text}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_over_the_cap_is_told_so() -> anyhow::Result<()> {
     let clinic = Clinic::open(door(&["--connections-max=1", "--head-timeout-ms=60000"])).await?;
     let held = TcpStream::connect(clinic.address).await?;

@@ -25,6 +25,21 @@ async fn without_redis_the_answer_is_503_in_time_and_a_known_booking_is_not_forg
     Ok(())
 }
 
+/// The race: patients of a gateway that was killed are back at its port before it has read anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_comes_back_in_a_rush_calls_nothing_lost() -> anyhow::Result<()> {
+    let mut clinic = Clinic::open(Plan::of(&[900], 400)).await?;
+    clinic.start_worker(false);
+    for round in 0..3 {
+        clinic.stop_gateway().await?;
+        let codes = clinic.start_in_a_rush(&format!("k{round}")).await?;
+        for wrong in ["ledger_unavailable", "overloaded"] {
+            assert!(!codes.contains_key(wrong), "{codes:?}");
+        }
+    }
+    Ok(())
+}
+
 /// G3: a confirm alone is no promise. The epoch was sealed while the booking was on its way.
 #[tokio::test(flavor = "multi_thread")]
 async fn under_a_sealed_epoch_nobody_is_told_queued() -> anyhow::Result<()> {

@@ -1,9 +1,13 @@
 //! Every bad input has its own answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use booking::rules::Limits;
-use booking::{Clock, SystemClock};
+use booking::snowflake::{Mint, Minted, WorkerId};
+use booking::{Clock, Epoch, SystemClock, UnixMs};
+use gateway::admission::Wish;
+use inventory::Hold;
 
 use crate::clinic::{Clinic, Plan, Release};
 
@@ -16,6 +20,13 @@ async fn what_is_malformed_is_pointed_at() -> anyhow::Result<()> {
     let good = format!(r#"{{"slot_id":"{slot}","patient_id":"{patient}"}}"#);
     for (body, expected, pointer) in [
         ("{".to_owned(), (400, "malformed_json"), ""),
+        (format!(r#"{{"slot_id":"{slot}"}}"#), (400, "invalid_field"), "/patient_id"),
+        (
+            good.replace('}', &format!(",\"slot_id\":\"{slot}\"}}")),
+            (400, "invalid_field"),
+            "/slot_id",
+        ),
+        ("\"x\"".to_owned(), (400, "invalid_field"), ""),
         (good.replace('}', ",\"x\":1}"), (400, "invalid_field"), "/x"),
         (good.replace(&format!("\"{slot}\""), "\"0\""), (400, "invalid_field"), "/slot_id"),
         (good.replace(&format!("\"{slot}\""), "12"), (400, "invalid_field"), "/slot_id"),
@@ -25,9 +36,9 @@ async fn what_is_malformed_is_pointed_at() -> anyhow::Result<()> {
         assert_eq!(answer.code(), expected, "{body}");
         assert_eq!(answer.header("content-type"), "application/problem+json");
         assert_eq!(answer.json["instance"], answer.header("x-request-id"));
-        if !pointer.is_empty() {
-            assert_eq!(answer.json["errors"][0]["pointer"], pointer, "{answer:?}");
-        }
+        assert_eq!(answer.json["errors"][0]["pointer"], pointer, "{answer:?}");
+        let detail = answer.json["errors"][0]["detail"].as_str().unwrap_or_default();
+        assert!(!detail.is_empty() && !detail.contains("struct"), "{detail}");
     }
     let answer = clinic.post(&token, &[], &good).await?;
     assert_eq!(answer.code(), (400, "idempotency_key_missing"));
@@ -72,6 +83,7 @@ async fn a_release_sells_only_in_its_window() -> anyhow::Result<()> {
     let slot = clinic.slots[0];
     let early = clinic.book(0, slot, "k").await?;
     assert_eq!(early.code(), (409, "release_not_open"));
+    assert!(early.json["opens_at"].as_str().is_some_and(|at| at.ends_with("+08:00")), "{early:?}");
     let opens_at: jiff::Timestamp = early.json["opens_at"].as_str().unwrap_or_default().parse()?;
     assert!(opens_at.as_millisecond() > SystemClock.now().0 - 5_000);
     // From the opening on, and not before, the first who asks is served: memory does not hold it up.
@@ -97,6 +109,33 @@ async fn a_release_sells_only_in_its_window() -> anyhow::Result<()> {
         // A winner's repeat is answered all the same.
         assert_eq!(clinic.book(0, slot, "k").await?.status(), (202, "queued"));
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_has_begun_is_not_booked_and_who_came_before_is_answered() -> anyhow::Result<()>
+{
+    let mut plan = Plan::of(&[9, 9], 3);
+    plan.starts_in_ms = -1_800_000;
+    let clinic = Clinic::open(plan).await?;
+    let (begun, next) = (clinic.slots[0], clinic.slots[1]);
+    // Booked before it began, through another gateway: this one knows nothing of it.
+    let (account, patient, _) = clinic.patients[0];
+    let now = SystemClock.now();
+    let mint = Mint::new(WorkerId::new(9), UnixMs(0), now.plus_ms(9_000), Arc::new(SystemClock));
+    let Minted::Id(id) = mint.mint(clinic.partition) else { anyhow::bail!("no id") };
+    let wish = Wish::new(account, begun, patient, "k");
+    let booking = wish.booking(id, Epoch(1), now);
+    let held = clinic.inventory.hold(clinic.partition, &booking, now).await?;
+    assert!(matches!(held, Hold::Held { .. }), "{held:?}");
+
+    for n in 1..=5 {
+        let answer = clinic.book(1 + n % 2, begun, &format!("k{n}")).await?;
+        assert_eq!(answer.code(), (409, "slot_begun"), "{answer:?}");
+    }
+    let again = clinic.book(0, begun, "k").await?;
+    assert_eq!((again.status(), again.id()), ((202, "queued"), id.to_string().as_str()));
+    assert_eq!(clinic.book(1, next, "k").await?.status(), (202, "queued"));
     Ok(())
 }
 

@@ -159,6 +159,35 @@ async fn what_is_made_is_checked_field_by_field() -> Result<()> {
 }
 
 #[tokio::test]
+async fn nothing_past_is_put_on_offer() -> Result<()> {
+    let world = World::new().await?;
+    let admin = world.admin().await?;
+    let (hospital, session) = clinic(&world, &admin).await?;
+    let later = session["slots"][0]["id"].clone();
+    let path = format!("/v1/sessions/{}", session["id"].as_str().unwrap_or_default());
+    let shown = world.get(&path, "").await?.body;
+    let body = json!({
+        "doctor_id": shown["doctor"]["id"], "on_date": "2020-01-01", "period": "morning",
+        "slots": [{ "starts_at": "2020-01-01T08:00:00+08:00", "ends_at": "2020-01-01T09:00:00+08:00", "capacity": 1 }],
+    });
+    let past = world.post("/v1/admin/sessions", &admin, body).await?;
+    assert_eq!(past.status, 201, "{past:?}");
+    let ask = async |closes_at: &str, slots: Value| {
+        let body = json!({
+            "hospital_id": hospital, "name": "x", "slot_ids": slots,
+            "opens_at": "2020-01-01T00:00:00Z", "closes_at": closes_at,
+        });
+        world.post("/v1/admin/releases", &admin, body).await
+    };
+    let over = ask("2020-01-02T00:00:00Z", json!([later])).await?;
+    assert_eq!((over.fault(), over.pointers()), ((400, "invalid_field"), vec!["/closes_at"]));
+    let begun = ask("2099-01-01T00:00:00Z", json!([later, past.body["slots"][0]["id"]])).await?;
+    assert_eq!((begun.fault(), begun.pointers()), ((409, "slot_begun"), vec!["/slot_ids/1"]));
+    assert_eq!(ask("2099-01-01T00:00:00Z", json!([later])).await?.status, 201);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_release_of_many_slots_fits_an_admins_body_and_nobody_elses() -> Result<()> {
     let world = World::new().await?;
     let admin = world.admin().await?;

@@ -2,7 +2,7 @@
 
 use booking::rules::Limits;
 use booking::{
-    AccountId, DepartmentId, DoctorId, HospitalId, Partition, PartitionCount, SessionId,
+    AccountId, DepartmentId, DoctorId, HospitalId, Partition, PartitionCount, SessionId, UnixMs,
 };
 use jiff::civil::Date;
 use jiff_sqlx::ToSqlx;
@@ -121,6 +121,8 @@ pub struct SessionFacts {
     pub time_zone: String,
     /// Called off.
     pub is_withdrawn: bool,
+    /// When its slots begin, by their ordinals.
+    pub starts: Vec<UnixMs>,
 }
 
 impl Ledger {
@@ -215,22 +217,25 @@ impl Ledger {
 
     /// Tells what admission must know of a session.
     pub async fn session_facts(&self, id: SessionId) -> Result<Option<SessionFacts>, Error> {
-        type Row = (i64, i64, i32, Option<i16>, Option<i16>, Option<i16>, String, bool);
+        type Row = (i64, i64, i32, Option<i16>, Option<i16>, Option<i16>, String, bool, Vec<i64>);
         let row: Option<Row> = self
             .run(move |pool| async move {
                 sqlx::query_as(FACTS).bind(id.get()).fetch_optional(&pool).await
             })
             .await?;
-        Ok(row.map(|(hospital, department, day, per_day, per_dd, per_week, time_zone, off)| {
-            SessionFacts {
-                hospital: HospitalId::from(hospital),
-                department: DepartmentId::from(department),
-                day,
-                limits: read_limits(per_day, per_dd, per_week),
-                time_zone,
-                is_withdrawn: off,
-            }
-        }))
+        Ok(row.map(
+            |(hospital, department, day, per_day, per_dd, per_week, time_zone, off, starts)| {
+                SessionFacts {
+                    hospital: HospitalId::from(hospital),
+                    department: DepartmentId::from(department),
+                    day,
+                    limits: read_limits(per_day, per_dd, per_week),
+                    time_zone,
+                    is_withdrawn: off,
+                    starts: starts.into_iter().map(UnixMs).collect(),
+                }
+            },
+        ))
     }
 
     async fn with_slots(&self, rows: Vec<SessionRow>) -> Result<Vec<Session>, Error> {
@@ -354,7 +359,9 @@ const ZONE: &str = "
 const FACTS: &str = "
     SELECT s.hospital_id, s.department_id, s.on_date - DATE '1970-01-01',
            hospital.per_day_max, hospital.per_department_day_max, hospital.per_week_max,
-           hospital.time_zone, s.withdrawn_at IS NOT NULL
+           hospital.time_zone, s.withdrawn_at IS NOT NULL,
+           -- In the order of their ids, which is that of their ordinals from 0.
+           ARRAY(SELECT unix_ms(slot.starts_at) FROM slot WHERE slot.session_id = s.id ORDER BY slot.id)
     FROM session s
     JOIN hospital ON hospital.id = s.hospital_id
     WHERE s.id = $1";

@@ -2,8 +2,8 @@
 
 use booking::{ReleaseId, SlotId, UnixMs};
 
-use crate::Error;
 use crate::release::{ReleaseState, ReleaseWord};
+use crate::{Error, Ledger};
 
 /// A slot to be made with its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,19 @@ impl SlotRelease {
     }
 }
 
+impl Ledger {
+    /// Returns those of `slots` that have begun at `now`.
+    pub async fn slots_begun(&self, slots: &[SlotId], now: UnixMs) -> Result<Vec<SlotId>, Error> {
+        let slots: Vec<i64> = slots.iter().map(|slot| slot.get()).collect();
+        let ids: Vec<i64> = self
+            .run(move |pool| async move {
+                sqlx::query_scalar(BEGUN).bind(slots).bind(now.0).fetch_all(&pool).await
+            })
+            .await?;
+        Ok(ids.into_iter().map(SlotId::from).collect())
+    }
+}
+
 /// A row of slot and its release, if any.
 #[derive(sqlx::FromRow)]
 pub(super) struct SlotRow {
@@ -103,3 +116,10 @@ pub(super) const OF_SESSIONS: &str = "
     LEFT JOIN release r ON r.id = s.release_id
     WHERE s.session_id = ANY ($1)
     ORDER BY s.id";
+
+const BEGUN: &str = "
+    SELECT id
+    FROM slot
+    WHERE id = ANY ($1)
+      AND starts_at <= from_unix_ms($2)
+    ORDER BY id";

@@ -119,6 +119,9 @@ async fn admission_learns_place_day_and_limits_of_a_session() -> Result<()> {
     // 2026-03-02 is so many days after 1970-01-01.
     assert_eq!(facts.day, 20_514);
     assert!(!facts.is_withdrawn);
+    let session = world.ledger.session(id).await?.expect("it is there");
+    let starts: Vec<_> = session.slots.iter().map(|slot| slot.starts_at).collect();
+    assert_eq!(facts.starts, starts);
     assert!(world.ledger.session_facts(SessionId::from(999)).await?.is_none());
     Ok(())
 }

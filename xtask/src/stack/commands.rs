@@ -42,6 +42,11 @@ pub(crate) async fn up(options: Options) -> Result<()> {
         println!("{what:<20} {place}");
     }
     println!();
+    println!(
+        "make an admin, once (at least 8 characters of password):\n  {}",
+        stack.admin_command()?
+    );
+    println!();
     println!("see `cargo xtask status`, `logs -f`; `down` stops it, `reset` also deletes its data");
     Ok(())
 }
@@ -92,6 +97,10 @@ pub(crate) async fn reset() -> Result<()> {
 /// Stops parts and starts them again with what is built now.
 pub(crate) async fn restart(names: Vec<String>, with_kill: bool) -> Result<()> {
     let mut stack = Stack::open(&folder(), Options::default())?;
+    // Before the build, which takes its time.
+    for name in &names {
+        stack.own_part(name)?;
+    }
     let work = async {
         stack.build().await?;
         for name in &names {

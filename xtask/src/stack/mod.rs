@@ -209,8 +209,12 @@ impl Stack {
         self.state.parts.keys().any(|name| matches!(kind_of(name), "gateway" | "worker"))
     }
 
-    fn own_part(&self, name: &str) -> Result<&Part> {
+    /// A part that is running and ours, or why there is none of this name.
+    pub(crate) fn own_part(&self, name: &str) -> Result<&Part> {
         let known = || self.state.parts.keys().cloned().collect::<Vec<_>>().join(", ");
+        if self.state.parts.is_empty() {
+            bail!("nothing is up; start it with `cargo xtask up`");
+        }
         let part = self.state.parts.get(name);
         let part = part.with_context(|| format!("no part {name}; there are: {}", known()))?;
         if part.is_foreign {
@@ -233,4 +237,20 @@ impl Stack {
 /// One line about a part that has started.
 fn report(name: &str, url: &str) {
     println!("{name:<12} {url}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_is_not_there_is_told_from_a_stack_that_is_not_up() {
+        let folder = std::env::temp_dir().join(testkit::unique());
+        let mut stack = Stack::open(&folder, Options::default()).expect("opened");
+        let error = |stack: &Stack| stack.own_part("bogus").expect_err("none").to_string();
+        assert_eq!(error(&stack), "nothing is up; start it with `cargo xtask up`");
+        stack.state.parts.insert("redis".to_owned(), Part::foreign("redis://x".to_owned()));
+        assert_eq!(error(&stack), "no part bogus; there are: redis");
+        std::fs::remove_dir_all(&folder).expect("removed");
+    }
 }

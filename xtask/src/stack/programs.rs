@@ -1,6 +1,7 @@
 //! The programs of a stack: built, given keys and tables, started, waited for.
 
 use std::env;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -52,6 +53,18 @@ impl Stack {
         command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(&self.folder);
         Ok(command)
+    }
+
+    /// What to type in a shell to make an admin of this stack.
+    pub(crate) fn admin_command(&self) -> Result<String> {
+        let [_, (setting, data_key)] = self.key_files();
+        let program = self.program("gateway")?;
+        let words = [
+            format!("echo 'a good password' | {setting}={}", quoted(&data_key.display())),
+            format!("SLOTRUSH_DATABASE_URL={}", quoted(&self.database_url())),
+            format!("{} create-admin --login boss", quoted(&program.get_program().display())),
+        ];
+        Ok(words.join(" \\\n  "))
     }
 
     /// Makes the keys and the tables, if they are not there.
@@ -113,4 +126,9 @@ impl Stack {
         [("SLOTRUSH_TOKEN_KEY_FILE", "token-key.pem"), ("SLOTRUSH_DATA_KEY_FILE", "data-key")]
             .map(|(setting, file)| (setting, own(setting).map_or(keys.join(file), PathBuf::from)))
     }
+}
+
+/// As one word of a shell.
+fn quoted(text: &impl Display) -> String {
+    format!("'{}'", text.to_string().replace('\'', r"'\''"))
 }

@@ -1,5 +1,7 @@
 //! `POST /v1/bookings`: ask for a place.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::http::request::Parts;
@@ -14,8 +16,11 @@ use crate::app::App;
 use crate::auth::Identity;
 use crate::extract::Json;
 use crate::limits::Allowance;
-use crate::problem::{Code, Problem, ProblemBody};
+use crate::problem::{Code, Problem};
 use crate::status::view::{self, BookingView};
+
+/// How long a refusal waits to learn the hospital's time zone.
+const ZONE_WAIT: Duration = Duration::from_millis(500);
 
 /// A wish for a place.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -61,8 +66,6 @@ impl FromRequestParts<App> for Booker {
         (status = 202, description = "Accepted", body = BookingView,
             headers(("Location", description = "The booking"), ("Retry-After", description = "Seconds"))),
         (status = 200, description = "The same request came before and has its answer", body = BookingView),
-        (status = "4XX", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn book(State(app): State<App>, booker: Booker, request: Request) -> Response {
@@ -113,7 +116,7 @@ async fn write(app: &App, wish: &Wish, outcome: Admitted) -> Result<Response, Pr
             let zone = view::zone(app, &row.booking).await;
             return Ok(Json(view::of_row(&row, &zone)).into_response());
         }
-        Admitted::Refused(refusal) => return Err(refused(app, wish, refusal)),
+        Admitted::Refused(refusal) => return Err(refused(app, wish, refusal).await),
         Admitted::LimitReached(limit) => {
             return Err(Problem::new(Code::LimitReached).with_limit(limit));
         }
@@ -128,16 +131,20 @@ async fn write(app: &App, wish: &Wish, outcome: Admitted) -> Result<Response, Pr
     Err(code.into())
 }
 
-fn refused(app: &App, wish: &Wish, refusal: Refusal) -> Problem {
+async fn refused(app: &App, wish: &Wish, refusal: Refusal) -> Problem {
     match refusal {
         Refusal::SoldOut => Code::SlotExhausted.into(),
         Refusal::NotOpen { opens_at } => {
-            let facts = app.facts.peek(wish.slot.session());
-            let zone = facts.map_or(jiff::tz::TimeZone::UTC, |facts| facts.zone.clone());
-            Problem::new(Code::ReleaseNotOpen).with_opens_at(opens_at, &zone)
+            let problem = Problem::new(Code::ReleaseNotOpen);
+            // In the hospital's time, or not at all: people read it as they find it.
+            match app.facts.zone(wish.slot.session(), ZONE_WAIT).await {
+                Some(zone) => problem.with_opens_at(opens_at, &zone),
+                None => problem.with_detail("when it opens can not be told right now"),
+            }
         }
         Refusal::Paused => Code::ReleasePaused.into(),
         Refusal::Closed => Code::ReleaseClosed.into(),
+        Refusal::Begun => Code::SlotBegun.into(),
         Refusal::NotPreheated => Code::NotPreheated.into(),
     }
 }

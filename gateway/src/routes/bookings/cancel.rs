@@ -7,7 +7,7 @@ use ledger::booking_row::{BookingRow, Cancelled};
 use crate::app::App;
 use crate::auth::Identity;
 use crate::extract::{Json, PathId};
-use crate::problem::{Code, Problem, ProblemBody};
+use crate::problem::{Code, Problem};
 use crate::status::view::{self, BookingView};
 use crate::status::{self, Known};
 
@@ -22,8 +22,6 @@ use crate::status::{self, Known};
     params(("id" = String, Path, description = "The booking")),
     responses(
         (status = 200, description = "Cancelled, now or before", body = BookingView),
-        (status = "4XX", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn cancel(

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::auth::Identity;
 use crate::extract::PathId;
-use crate::problem::{Problem, ProblemBody};
+use crate::problem::Problem;
 use crate::routes::Place;
 use crate::status::view::{self, BookingView};
 use crate::status::{self};
@@ -36,8 +36,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
     responses(
         (status = 200, description = "Events named `status`; their data is the booking as JSON",
             body = BookingView, content_type = "text/event-stream"),
-        (status = "4XX", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn events(

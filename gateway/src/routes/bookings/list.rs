@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::auth::Identity;
 use crate::extract::{Json, Query};
 use crate::page::{self, Page};
-use crate::problem::{Code, Problem, ProblemBody};
+use crate::problem::{Code, Problem};
 use crate::status::view::{self, BookingView};
 
 /// Which page.
@@ -36,8 +36,6 @@ const LIST_WAIT: Duration = Duration::from_millis(1_500);
     params(Which),
     responses(
         (status = 200, description = "A page", body = Page<BookingView>),
-        (status = "4XX", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn list(

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::auth::Identity;
 use crate::extract::{Json, PathId, Query};
-use crate::problem::{Code, Problem, ProblemBody};
+use crate::problem::{Code, Problem};
 use crate::routes::Place;
 use crate::status::view::{self, BookingView};
 use crate::status::{self, Known};
@@ -40,8 +40,6 @@ const WAIT_S_MAX: u8 = 20;
     params(("id" = String, Path, description = "The booking"), Wait),
     responses(
         (status = 200, description = "The booking", body = BookingView),
-        (status = "4XX", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "5XX", description = "Not now", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn status(
