@@ -78,8 +78,11 @@ struct Remembered {
 }
 
 impl Remembered {
+    /// Also refuses what would be good for longer than any token of ours is.
     fn is_good_at(&self, now_s: i64) -> bool {
-        self.nbf - LEEWAY_S <= now_s && now_s < self.exp + LEEWAY_S
+        let left_s = self.exp.saturating_sub(now_s);
+        let is_begun = self.nbf.saturating_sub(LEEWAY_S) <= now_s;
+        is_begun && (1 - LEEWAY_S..=TTL_S + LEEWAY_S).contains(&left_s)
     }
 }
 

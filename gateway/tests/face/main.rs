@@ -4,4 +4,5 @@
 mod accounts;
 mod administration;
 mod catalogue;
+mod tokens;
 mod world;

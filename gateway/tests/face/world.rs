@@ -124,6 +124,11 @@ impl World {
         self.post("/v1/tokens", "", who).await
     }
 
+    /// Returns what an account is found by.
+    pub(crate) fn login_hash(&self, login: &str) -> Result<Vec<u8>> {
+        Ok(Sealer::load(&self.settings.auth)?.hash(gateway::auth::seal::Column::Login, login))
+    }
+
     /// Returns an access token of a new account that may administer.
     pub(crate) async fn admin(&self) -> Result<String> {
         let sealer = Sealer::load(&self.settings.auth)?;

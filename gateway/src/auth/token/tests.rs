@@ -1,5 +1,7 @@
 //! Forged, foreign and stale tokens.
 
+use aws_lc_rs::signature::Ed25519KeyPair;
+use base64::engine::general_purpose::STANDARD;
 use booking::clock::ManualClock;
 use serde_json::{Value, json};
 
@@ -40,6 +42,13 @@ impl Issuer {
         let header = Header { kid, ..Header::new(Algorithm::EdDSA) };
         jsonwebtoken::encode(&header, claims, &EncodingKey::from_ed_der(&self.key.private))
             .expect("signed")
+    }
+
+    /// Signs any text, with the right key.
+    fn sign_text(&self, head: &str, claims: &str) -> String {
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&self.key.private).expect("a key");
+        let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(head), URL_SAFE_NO_PAD.encode(claims));
+        format!("{text}.{}", URL_SAFE_NO_PAD.encode(pair.sign(text.as_bytes())))
     }
 }
 
@@ -92,11 +101,68 @@ fn the_algorithm_is_not_the_tokens_to_choose() {
         let head = part(&json!({ "alg": none, "typ": "JWT", "kid": kid }));
         assert!(issuer.tokens.verify(&format!("{head}.{body}.")).is_none(), "{none}");
     }
-    // The classic: a MAC keyed with the public key, which everybody may know.
-    for secret in [&issuer.key.public[..], &issuer.key.private] {
-        let header = Header { kid: Some(kid.clone()), ..Header::new(Algorithm::HS256) };
-        let forged = jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(secret));
-        assert!(issuer.tokens.verify(&forged.expect("signed")).is_none());
+    // The classic: a MAC keyed with the public key, which everybody may know, in whatever form.
+    for secret in spellings(&issuer.key) {
+        for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+            let header = Header { kid: Some(kid.clone()), ..Header::new(algorithm) };
+            let key = EncodingKey::from_secret(&secret);
+            let forged = jsonwebtoken::encode(&header, &claims(), &key).expect("signed");
+            assert!(issuer.tokens.verify(&forged).is_none(), "{algorithm:?}");
+        }
+    }
+    // Rightly signed, and yet not what it says it is.
+    for other in ["none", "HS256", "RS256", "ES256", "eddsa", ""] {
+        let head = json!({ "alg": other, "kid": kid });
+        let forged = issuer.sign_text(&head.to_string(), &claims().to_string());
+        assert!(issuer.tokens.verify(&forged).is_none(), "{other}");
+    }
+}
+
+/// The keys as somebody might have found and copied them.
+fn spellings(key: &SigningKey) -> Vec<Vec<u8>> {
+    let mut der = vec![0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+    der.extend(key.public);
+    let base64 = STANDARD.encode(&der);
+    let pem = format!("-----BEGIN PUBLIC KEY-----\n{base64}\n-----END PUBLIC KEY-----");
+    let hex: String = key.public.iter().map(|byte| format!("{byte:02x}")).collect();
+    let texts = [
+        format!("{pem}\n"),
+        pem,
+        base64,
+        STANDARD.encode(key.public),
+        URL_SAFE_NO_PAD.encode(key.public),
+        hex,
+        kid_of(&key.public),
+        String::new(),
+    ];
+    let bytes = [key.public.to_vec(), der, key.private.clone()];
+    texts.into_iter().map(String::into_bytes).chain(bytes).collect()
+}
+
+#[test]
+fn a_key_comes_from_the_list_and_not_from_the_token() {
+    let (issuer, stranger) = (issuer(), issuer());
+    let kid = kid_of(&issuer.key.public);
+    let x = URL_SAFE_NO_PAD.encode(stranger.key.public);
+    let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
+    for (name, value) in [
+        ("jwk", jwk),
+        ("jku", json!("http://127.0.0.1/keys")),
+        ("x5u", json!("http://127.0.0.1/certificate")),
+        ("x5c", json!([x])),
+    ] {
+        let mut head = json!({ "alg": "EdDSA", "kid": kid });
+        head[name] = value;
+        let forged = stranger.sign_text(&head.to_string(), &claims().to_string());
+        assert!(issuer.tokens.verify(&forged).is_none(), "{name}");
+    }
+    let short = &kid[..kid.len() - 1];
+    for bad in
+        [json!("../../../dev/null"), json!(""), json!(short), json!(0), json!([kid]), json!(null)]
+    {
+        let head = json!({ "alg": "EdDSA", "kid": bad });
+        let signed = issuer.sign_text(&head.to_string(), &claims().to_string());
+        assert!(issuer.tokens.verify(&signed).is_none(), "{bad}");
     }
 }
 
@@ -127,8 +193,20 @@ fn every_claim_that_counts_is_checked() {
         ("sub", json!("-3")),
         ("sub", json!(3)),
         ("exp", json!(NOW_S - LEEWAY_S)),
+        ("iss", json!([ISSUER])),
+        ("aud", json!([AUDIENCE, "someone"])),
         ("exp", json!((NOW_S + 60).to_string())),
+        ("exp", json!(1_800_000_060.5)),
+        ("exp", json!(null)),
+        ("exp", json!(-1)),
+        ("exp", json!(i64::MIN)),
+        ("exp", json!(i64::MAX)),
+        ("exp", json!(u64::MAX)),
+        ("exp", json!(1e300)),
+        ("exp", json!(NOW_S + TTL_S + LEEWAY_S + 1)),
         ("nbf", json!(NOW_S + LEEWAY_S + 1)),
+        ("nbf", json!(i64::MAX)),
+        ("nbf", json!(NOW_S.to_string())),
         ("role", json!("root")),
         ("patients", json!("7")),
     ];
@@ -142,6 +220,16 @@ fn every_claim_that_counts_is_checked() {
         claims.as_object_mut().expect("an object").remove(name);
         assert!(issuer.tokens.verify(&issuer.sign(&claims)).is_none(), "no {name}");
     }
+}
+
+#[test]
+fn a_claim_said_twice_is_no_claim() {
+    let issuer = issuer();
+    let head = json!({ "alg": "EdDSA", "kid": kid_of(&issuer.key.public) }).to_string();
+    let once = claims().to_string();
+    assert!(issuer.tokens.verify(&issuer.sign_text(&head, &once)).is_some());
+    let twice = once.replacen('{', "{\"role\":\"patient\",", 1);
+    assert!(issuer.tokens.verify(&issuer.sign_text(&head, &twice)).is_none());
 }
 
 #[test]
