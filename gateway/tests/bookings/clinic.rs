@@ -85,7 +85,7 @@ pub(crate) struct Clinic {
     pub(crate) release: ReleaseId,
     pub(crate) version: u64,
     nonce: Nonce,
-    cli: Vec<String>,
+    pub(crate) cli: Vec<String>,
     pub(crate) stop: CancellationToken,
     helpers: CancellationToken,
     pub(crate) running: Option<JoinHandle<anyhow::Result<()>>>,

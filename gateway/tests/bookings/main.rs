@@ -1,5 +1,6 @@
 //! The hot path on real servers, over HTTP.
 
+mod access;
 mod answer;
 mod book;
 mod clinic;
@@ -7,4 +8,5 @@ mod door;
 mod follow;
 mod outages;
 mod refuse;
+mod stage;
 mod worker;
