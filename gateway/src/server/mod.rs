@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -193,11 +194,18 @@ impl Door {
         phase: &Phase,
     ) -> Result<Response<Body>, Infallible> {
         phase.begin_answer();
+        // Where the lengths are said twice, or chunks are read differently by a proxy, one request
+        // can hide in another. It finds no connection to be read from. hyper itself drops a
+        // length that comes after `Transfer-Encoding`, so that both can not be seen here.
+        let is_last = request.headers().contains_key(TRANSFER_ENCODING);
         let mut request = request.map(|body| Body::new(TimedBody::new(body, self.deadlines)));
         request.extensions_mut().insert(Peer(peer));
-        let response = self.router.clone().oneshot(request).await;
+        let mut response = self.router.clone().oneshot(request).await?;
+        if is_last {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         phase.end_answer();
-        response
+        Ok(response)
     }
 }
 

@@ -107,3 +107,51 @@ async fn a_connection_over_the_cap_is_told_so() -> anyhow::Result<()> {
     drop(held);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_hides_in_the_body_of_another() -> anyhow::Result<()> {
+    let clinic = Clinic::open(door(&[])).await?;
+    let hidden = "GET /v1/time HTTP/1.1\r\nhost: x\r\n\r\n";
+    let ask = async |lines: &str, body: &str| {
+        let head = "POST /v1/tokens HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+        let mut stream = TcpStream::connect(clinic.address).await?;
+        stream.write_all(format!("{head}{lines}\r\n{body}").as_bytes()).await?;
+        let (took, text) = until_closed(&mut stream).await?;
+        anyhow::ensure!(took < Duration::from_secs(4), "{lines:?}: {took:?} {text}");
+        assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{lines:?}: {text}");
+        Ok(text)
+    };
+    // Two lengths: whichever a proxy believes, nothing after the first answer is read.
+    let chunked = "transfer-encoding: chunked\r\n";
+    for lines in [
+        format!("content-length: 5\r\n{chunked}"),
+        format!("{chunked}content-length: 5\r\n"),
+        format!("content-length: 500\r\n{chunked}"),
+        chunked.to_owned(),
+    ] {
+        let text = ask(&lines, &format!("0\r\n\r\n{hidden}")).await?;
+        assert!(text.starts_with("HTTP/1.1 400") && text.contains("malformed_json"), "{text}");
+        assert!(text.contains("connection: close"), "{text}");
+    }
+    for lines in [
+        "content-length: 2\r\ncontent-length: 3\r\n",
+        "content-length: 2, 2\r\n",
+        "content-length: +2\r\n",
+        "content-length: -1\r\n",
+        "content-length: 99999999999999999999\r\n",
+        "content-length : 2\r\n",
+        "content-length: 2\r\n folded: x\r\n",
+        "content-\0length: 2\r\n",
+        "transfer-encoding: xchunked\r\n",
+        "transfer-encoding: chunked, identity\r\n",
+        "transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n",
+    ] {
+        let text = ask(lines, &format!("{{}}{hidden}")).await?;
+        assert!(text.starts_with("HTTP/1.1 400"), "{lines:?}: {text}");
+    }
+    for chunk in ["zz\r\n{}", "-1\r\n{}", "FFFFFFFFFFFFFFFFF\r\n{}", " 2\r\n{}", "2\r\n{}x\r\n"] {
+        let text = ask(chunked, &format!("{chunk}\r\n0\r\n\r\n{hidden}")).await?;
+        assert!(text.starts_with("HTTP/1.1 400"), "{chunk:?}: {text}");
+    }
+    Ok(())
+}

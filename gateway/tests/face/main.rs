@@ -4,5 +4,6 @@
 mod accounts;
 mod administration;
 mod catalogue;
+mod limits;
 mod tokens;
 mod world;
