@@ -159,6 +159,11 @@ impl System {
         self.probe.ledger()
     }
 
+    /// Returns the address of the database, for tools of PostgreSQL.
+    pub fn database_url(&self) -> &SecretString {
+        &self.target.database_url
+    }
+
     /// Returns the network to PostgreSQL, which can be cut.
     pub fn networks(&self) -> Result<&Networks> {
         self.networks.as_ref().context("this system has no fragile network")
@@ -208,7 +213,8 @@ impl System {
         Ok(())
     }
 
-    pub(crate) fn gateway_url(&self, gateway: usize) -> Result<Url> {
+    /// Returns where the gateway of this number is.
+    pub fn gateway_url(&self, gateway: usize) -> Result<Url> {
         url_of(*self.gateway_ports.get(gateway).context("so many gateways there are not")?)
     }
 

@@ -314,7 +314,14 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let program = parse(&["--redis-url=redis://:secret@cache:6379"]).expect("parses");
-        assert!(!format!("{program:?}").contains("secret@"));
+        let urls = [
+            "--redis-url=redis://:secret@cache:6379",
+            "--amqp-url=amqp://a:secret@mq:5672/%2f",
+            "--database-url=postgres://a:secret@db/c",
+        ];
+        let program = parse(&urls).expect("parses");
+        let addresses = program.stores.addresses().expect("all three");
+        let printed = format!("{program:?} {addresses:#?}");
+        assert!(!printed.contains("secret@"), "{printed}");
     }
 }

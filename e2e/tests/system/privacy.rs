@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use e2e::admin::{expect, log_in, send};
 use e2e::{Options, SOON, System};
 use hyper::Method;
 use hyper::header::HeaderValue;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use testkit::eventually;
+use testkit::{Programs, eventually};
 use tokio_util::sync::CancellationToken;
 
 const LOGIN: &str = "marker.login.7Q";
@@ -25,10 +27,10 @@ const MARKERS: [&str; 4] = [LOGIN, PASSWORD, NAME, ID_NUMBER];
 
 #[tokio::test]
 async fn neither_logs_nor_metrics_nor_queues_nor_redis_hold_personal_data() -> Result<()> {
-    let options = Options { places: 4, patients: 0, log: "debug", ..Options::default() };
+    let options = Options { places: 4, patients: 0, log: "trace", ..Options::default() };
     let mut system = System::start(options).await?;
     let account = Account::register(&system).await?;
-    account.make_mistakes(&system).await?;
+    let mistakes = account.make_mistakes(&system).await?;
 
     // Without a worker the bookings stay in queue and outbox, where they can be read.
     system.workers[0].terminate();
@@ -44,7 +46,11 @@ async fn neither_logs_nor_metrics_nor_queues_nor_redis_hold_personal_data() -> R
     .await?;
     account.cancel(&system, id).await?;
 
-    let mut places = vec![("queues".to_owned(), bodies.join("\n"))];
+    let mut places = vec![
+        ("queues".to_owned(), bodies.join("\n")),
+        ("answers to mistakes".to_owned(), mistakes.join("\n")),
+        ("PostgreSQL".to_owned(), database_dump(&system)?),
+    ];
     for program in system.gateways.iter().chain(&system.workers) {
         let log = program.log()?;
         ensure!(log.lines().count() > 5, "the log is there: {log}");
@@ -55,13 +61,16 @@ async fn neither_logs_nor_metrics_nor_queues_nor_redis_hold_personal_data() -> R
     ensure!(redis.contains(&id.to_string()), "Redis writes what it is told");
     places.push(("Redis".to_owned(), redis));
     for (place, text) in places {
-        for marker in MARKERS {
-            let found =
-                text.lines().find(|line| line.to_lowercase().contains(&marker.to_lowercase()));
+        // Also as bytes, the way PostgreSQL writes them.
+        let hex = |marker: &str| marker.bytes().map(|byte| format!("{byte:02x}")).collect();
+        for marker in MARKERS.into_iter().flat_map(|marker| [marker.to_lowercase(), hex(marker)]) {
+            let found = text.lines().find(|line| line.to_lowercase().contains(&marker));
             assert_eq!(found, None, "{marker} in {place}");
         }
         let token = account.authorization.to_str()?.trim_start_matches("Bearer ");
-        assert!(!text.contains(token), "an access token in {place}");
+        for secret in [token, &account.refresh_token, system.database_url().expose_secret()] {
+            assert!(!text.contains(secret), "a token, or the address of the database, in {place}");
+        }
     }
     system.plan.prepared_at = booking::UnixMs(0);
     system.members.push(account.member(&system).await?);
@@ -71,6 +80,7 @@ async fn neither_logs_nor_metrics_nor_queues_nor_redis_hold_personal_data() -> R
 /// Somebody with data of their own.
 struct Account {
     authorization: HeaderValue,
+    refresh_token: String,
     patient: Value,
 }
 
@@ -86,11 +96,13 @@ impl Account {
         let patient = expect(&added, 201)?["id"].clone();
         // A token names the patients its account may act for.
         authorization = log_in(client, LOGIN, PASSWORD).await?;
-        Ok(Self { authorization, patient })
+        let tokens = expect(&send(client, Method::POST, "/v1/tokens", None, &who).await?, 201)?;
+        let refresh_token = tokens["refresh_token"].as_str().context("a token")?.to_owned();
+        Ok(Self { authorization, refresh_token, patient })
     }
 
-    /// What goes wrong is what gets logged.
-    async fn make_mistakes(&self, system: &System) -> Result<()> {
+    /// What goes wrong is what gets logged. Returns the answers.
+    async fn make_mistakes(&self, system: &System) -> Result<Vec<String>> {
         let client = system.client(0);
         let mistakes = [
             ("/v1/accounts", json!({"login": LOGIN, "password": PASSWORD}), 409),
@@ -100,13 +112,25 @@ impl Account {
             ("/v1/patients", json!({"name": NAME, "id_number": ID_NUMBER, NAME: 1}), 400),
             ("/v1/bookings", json!({"slot_id": NAME, "patient_id": ID_NUMBER}), 400),
         ];
+        let mut answers = Vec::new();
         for (path, body, status) in mistakes {
             let reply = send(client, Method::POST, path, Some(&self.authorization), &body).await?;
             expect(&reply, status).with_context(|| path.to_owned())?;
+            answers.push(without_names(&reply.body)?);
         }
-        let path = format!("/v1/doctors?department_id={LOGIN}");
-        send(client, Method::GET, &path, Some(&self.authorization), &Value::Null).await?;
-        Ok(())
+        for path in [
+            format!("/v1/doctors?department_id={LOGIN}"),
+            format!("/v1/hospitals?{ID_NUMBER}=1"),
+            format!("/v1/bookings?cursor={ID_NUMBER}"),
+            format!("/v1/bookings/{ID_NUMBER}"),
+            format!("/{LOGIN}"),
+        ] {
+            let who = Some(&self.authorization);
+            let reply = send(client, Method::GET, &path, who, &Value::Null).await?;
+            ensure!(reply.status >= 400, "{path}: {}", reply.status);
+            answers.push(without_names(&reply.body)?);
+        }
+        Ok(answers)
     }
 
     async fn book(&self, system: &System) -> Result<BookingId> {
@@ -176,6 +200,26 @@ impl Handler for Seen {
     async fn drained(&mut self, _: Partition, _: Epoch) -> Verdict {
         Verdict::Retry { after: Duration::from_mins(1) }
     }
+}
+
+/// A problem without the names of the fields it points at: these are the client's own words, said
+/// back to nobody else.
+fn without_names(problem: &[u8]) -> Result<String> {
+    let mut problem: Value = serde_json::from_slice(problem)?;
+    let errors = problem["errors"].as_array_mut();
+    errors.into_iter().flatten().for_each(|error| error["pointer"] = Value::Null);
+    Ok(problem.to_string())
+}
+
+/// All that is in the database, as text.
+fn database_dump(system: &System) -> Result<String> {
+    let folder = Programs::find().postgres_bin.context("PostgreSQL is installed")?;
+    let mut dump = Command::new(folder.join("pg_dump"));
+    let output = dump.arg("--dbname").arg(system.database_url().expose_secret()).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout)?;
+    ensure!(text.contains("COPY public.account"), "the accounts are in it");
+    Ok(text)
 }
 
 /// All that Redis was told, from its append-only files.
