@@ -72,11 +72,12 @@ pub struct Networks {
 }
 
 impl Networks {
-    async fn start(url: &str, is_wanted: bool) -> Result<Option<Self>> {
+    async fn start(accounts: &Accounts, is_wanted: bool) -> Result<Option<Self>> {
         if !is_wanted {
             return Ok(None);
         }
-        let (gateways, workers) = (Proxy::start(url).await?, Proxy::start(url).await?);
+        let gateways = Proxy::start(&accounts.gateway.1).await?;
+        let workers = Proxy::start(&accounts.worker.1).await?;
         Ok(Some(Self { gateways, workers }))
     }
 }
@@ -87,7 +88,8 @@ impl System {
         let folder = TempDir::with_prefix("slotrush-e2e-")?;
         let redis = Redis::start_in(&folder.path().join("redis"), free_port(), &[]).await?;
         let database = Database::create().await?;
-        let networks = Networks::start(&database.url(), options.has_fragile_network).await?;
+        let accounts = Accounts::make(&database).await?;
+        let networks = Networks::start(&accounts, options.has_fragile_network).await?;
         let admin_password = SecretString::from(unique());
         let shared = vec![
             ("SLOTRUSH_REDIS_URL", redis.url()),
@@ -98,8 +100,8 @@ impl System {
         ];
         let target = target(&shared)?;
         let keys = folder.path().join("keys");
-        prepare_database(&shared, &keys, &admin_password).await?;
-        let mut start = Start { shared, keys, folder: folder.path(), options: &options };
+        prepare_database(&shared, &keys, &accounts, &admin_password).await?;
+        let mut start = Start { shared, keys, accounts, folder: folder.path(), options: &options };
         let mut workers = start.workers(networks.as_ref())?;
         let (mut gateways, gateway_ports) = start.gateways(networks.as_ref())?;
         for program in gateways.iter_mut().chain(&mut workers) {
@@ -240,10 +242,26 @@ impl Drop for System {
     }
 }
 
+/// Name and address of each program's own role in PostgreSQL, which does not own the tables.
+struct Accounts {
+    gateway: (String, String),
+    worker: (String, String),
+}
+
+impl Accounts {
+    async fn make(database: &Database) -> Result<Self> {
+        Ok(Self {
+            gateway: database.role("gateway").await?,
+            worker: database.role("worker").await?,
+        })
+    }
+}
+
 /// What is needed to start the programs.
 struct Start<'a> {
     shared: Vec<(&'static str, String)>,
     keys: PathBuf,
+    accounts: Accounts,
     folder: &'a Path,
     options: &'a Options,
 }
@@ -252,7 +270,8 @@ impl Start<'_> {
     fn workers(&mut self, networks: Option<&Networks>) -> Result<Vec<Program>> {
         let one = |number| {
             let admin_port = free_port();
-            let mut settings = self.settings(networks.map(|networks| &networks.workers));
+            let network = networks.map(|networks| &networks.workers);
+            let mut settings = self.settings(&self.accounts.worker.1, network);
             settings.push(("SLOTRUSH_WORKER_ADMIN_LISTEN", address(admin_port)));
             // So that a broken invariant is found while it lasts.
             settings.push(("SLOTRUSH_AUDIT_INTERVAL_SECONDS", "1".to_owned()));
@@ -265,7 +284,8 @@ impl Start<'_> {
     fn gateways(&mut self, networks: Option<&Networks>) -> Result<(Vec<Program>, Vec<u16>)> {
         let one = |number| {
             let (port, admin_port) = (free_port(), free_port());
-            let mut settings = self.settings(networks.map(|networks| &networks.gateways));
+            let network = networks.map(|networks| &networks.gateways);
+            let mut settings = self.settings(&self.accounts.gateway.1, network);
             settings.extend(key_files(&self.keys));
             settings.push(("SLOTRUSH_LISTEN", address(port)));
             settings.push(("SLOTRUSH_ADMIN_LISTEN", address(admin_port)));
@@ -278,12 +298,11 @@ impl Start<'_> {
         Ok(both.into_iter().unzip())
     }
 
-    fn settings(&self, network: Option<&Proxy>) -> Vec<(&'static str, String)> {
+    fn settings(&self, database: &str, network: Option<&Proxy>) -> Vec<(&'static str, String)> {
         let mut settings = self.shared.clone();
-        if let Some(network) = network {
-            settings.retain(|(name, _)| *name != "SLOTRUSH_DATABASE_URL");
-            settings.push(("SLOTRUSH_DATABASE_URL", network.url()));
-        }
+        settings.retain(|(name, _)| *name != "SLOTRUSH_DATABASE_URL");
+        let database = network.map_or_else(|| database.to_owned(), Proxy::url);
+        settings.push(("SLOTRUSH_DATABASE_URL", database));
         if !self.options.log.is_empty() {
             settings.push(("SLOTRUSH_LOG", self.options.log.to_owned()));
         }
@@ -295,6 +314,7 @@ impl Start<'_> {
 async fn prepare_database(
     shared: &[(&'static str, String)],
     keys: &Path,
+    accounts: &Accounts,
     password: &SecretString,
 ) -> Result<()> {
     let mut settings = shared.to_vec();
@@ -303,7 +323,8 @@ async fn prepare_database(
     let mut keygen = command("gateway", &settings)?;
     keygen.arg("keygen").arg("--dir").arg(keys);
     let mut migrate = command("gateway", &settings)?;
-    migrate.arg("migrate");
+    migrate.args(["migrate", "--gateway-role", &accounts.gateway.0]);
+    migrate.args(["--worker-role", &accounts.worker.0]);
     tokio::try_join!(succeed(keygen), succeed(migrate))?;
     let mut create_admin = command("gateway", &settings)?;
     create_admin.args(["create-admin", "--login", ADMIN]);

@@ -16,7 +16,13 @@ async fn act(cli: Cli) -> anyhow::Result<()> {
     let settings = cli.settings;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Openapi => print!("{}", openapi::text()),
-        Command::Migrate => Ledger::start(&settings.ledger_alone()?)?.migrate().await?,
+        Command::Migrate(roles) => {
+            let ledger = Ledger::start(&settings.ledger_alone()?)?;
+            ledger.migrate().await?;
+            if let (Some(gateway), Some(worker)) = (&roles.gateway_role, &roles.worker_role) {
+                ledger.grant(gateway, worker).await?;
+            }
+        }
         Command::Keygen { dir } => auth::keys::generate(&dir)?,
         Command::CreateAdmin { login, json } => {
             println!("{}", auth::admin::create(&settings, &login, json).await?);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use booking::PartitionCount;
+use ledger::grants::RoleName;
 use secrecy::SecretString;
 use service::settings::{Addresses, Invalid, Stores};
 
@@ -29,7 +30,7 @@ pub enum Command {
     /// Print the OpenAPI document
     Openapi,
     /// Bring the database up to date
-    Migrate,
+    Migrate(Roles),
     /// Make the key that signs access tokens and the key that seals personal data
     Keygen {
         /// The folder they go in; what is there is never overwritten
@@ -46,6 +47,18 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Who the programs are in PostgreSQL, where they are not the owner of the tables.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[group(id = "roles")]
+pub struct Roles {
+    /// Role of the gateways: granted what they need, while everybody else is denied everything
+    #[arg(long, env = "SLOTRUSH_GATEWAY_ROLE", value_name = "ROLE", requires = "worker_role")]
+    pub gateway_role: Option<RoleName>,
+    /// Role of the workers: likewise
+    #[arg(long, env = "SLOTRUSH_WORKER_ROLE", value_name = "ROLE", requires = "gateway_role")]
+    pub worker_role: Option<RoleName>,
 }
 
 /// Settings, from flags or the environment.

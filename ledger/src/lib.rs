@@ -21,6 +21,7 @@ pub mod booking_row;
 pub mod catalogue;
 mod column;
 pub mod epoch;
+pub mod grants;
 pub mod lease;
 pub mod parked;
 pub mod patient;

@@ -3,10 +3,14 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use tokio::io::AsyncWriteExt;
 
 use crate::eventually::unique;
 use crate::programs::Programs;
 use crate::shared::postgres_url;
+
+/// Roles of a database, dropped with it.
+const ROLES: [&str; 3] = ["gateway", "worker", "stranger"];
 
 /// A database of its own, dropped on drop (best effort).
 #[derive(Debug)]
@@ -32,12 +36,24 @@ impl Database {
     pub fn url(&self) -> String {
         with_database(&self.server_url, &self.name)
     }
+
+    /// Makes a role (`gateway`, `worker`, `stranger`) that may log in and nothing else. Returns its name, and the address with it.
+    pub async fn role(&self, word: &str) -> Result<(String, String)> {
+        ensure!(ROLES.contains(&word), "{word} would be left over");
+        let name = format!("{}_{word}", self.name);
+        let url = ensure_role(&self.url(), &name, &unique()).await?;
+        Ok((name, url))
+    }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         if let Ok(mut psql) = psql(&self.server_url, &statement) {
+            // What it was granted went with the database.
+            for word in ROLES {
+                psql.args(["--command", &format!("DROP ROLE IF EXISTS {}_{word}", self.name)]);
+            }
             let _ = psql.stdout(Stdio::null()).stderr(Stdio::null()).status();
         }
     }
@@ -51,6 +67,37 @@ pub async fn ensure_database(server_url: &str, name: &str) -> Result<String> {
         run(server_url, &format!("CREATE DATABASE {name}")).await?;
     }
     Ok(with_database(server_url, name))
+}
+
+/// Makes a role that may log in, or gives it this password. Returns the address with it.
+pub async fn ensure_role(url: &str, name: &str, password: &str) -> Result<String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    ensure!(name.bytes().all(is_plain), "bad name {name:?}");
+    ensure!(password.bytes().all(is_plain), "a password of letters and digits");
+    // Told over the input: arguments are visible to everyone.
+    let script = format!(
+        "\\set ON_ERROR_STOP 1
+         SELECT 'CREATE ROLE {name} LOGIN'
+         WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') \\gexec
+         ALTER ROLE {name} LOGIN PASSWORD '{password}';\n"
+    );
+    let mut psql = tokio::process::Command::from(psql(url, "SELECT 1")?);
+    psql.args(["--file", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = psql.spawn().context("cannot start psql")?;
+    let mut input = running.stdin.take().context("the input of psql")?;
+    input.write_all(script.as_bytes()).await?;
+    drop(input);
+    let output = running.wait_with_output().await?;
+    ensure!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    with_role(url, name, password)
+}
+
+/// The same server and database of an address, as this role.
+pub fn with_role(url: &str, name: &str, password: &str) -> Result<String> {
+    let (scheme, rest) = url.split_once("://").context("an address has a scheme")?;
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let host = rest[..end].rsplit_once('@').map_or(&rest[..end], |(_, host)| host);
+    Ok(format!("{scheme}://{name}:{password}@{host}{}", &rest[end..]))
 }
 
 async fn run(server_url: &str, statement: &str) -> Result<String> {
@@ -129,6 +176,13 @@ mod tests {
         assert_eq!(on("postgres://u:p@h:1/postgres"), "postgres://u:p@h:1/t1");
         assert_eq!(on("postgres://u:p@h:1"), "postgres://u:p@h:1/t1");
         assert_eq!(on("postgres://h/x?sslmode=disable"), "postgres://h/t1?sslmode=disable");
+    }
+
+    #[test]
+    fn only_the_role_of_an_address_changes() {
+        let on = |url| with_role(url, "r", "x").expect("an address");
+        assert_eq!(on("postgres://u:p@h:1/d?a=b"), "postgres://r:x@h:1/d?a=b");
+        assert_eq!(on("postgres://h"), "postgres://r:x@h");
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod rabbit;
 mod redis;
 mod shared;
 
-pub use database::{Database, ensure_database};
+pub use database::{Database, ensure_database, ensure_role, with_role};
 pub use eventually::{eventually, unique};
 pub use port::{free_port, is_free_port};
 pub use postgres::Postgres;

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod catalogue;
+mod grants;
 mod patients;
 mod releases;
 

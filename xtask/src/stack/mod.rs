@@ -5,6 +5,7 @@
 //!
 //! Read first: this file, then `servers.rs` and `programs.rs`; the commands are in `commands.rs`.
 
+mod accounts;
 pub(crate) mod commands;
 mod probe;
 mod programs;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use testkit::{Process, Server, Signal};
 
+use super::accounts::{GATEWAY_ROLE, WORKER_ROLE};
 use super::probe::is_ready;
 use super::servers::SERVERS;
 use super::state::{Part, kind_of};
@@ -74,9 +75,12 @@ impl Stack {
             keygen.arg("keygen").arg("--dir").arg(self.keys_folder());
             command::succeed(&mut keygen).await.context("cannot make the keys")?;
         }
-        command::succeed(self.program("gateway")?.arg("migrate"))
-            .await
-            .context("cannot make the tables")
+        let mut migrate = self.program("gateway")?;
+        migrate.arg("migrate");
+        if self.make_accounts().await? {
+            migrate.args(["--gateway-role", GATEWAY_ROLE, "--worker-role", WORKER_ROLE]);
+        }
+        command::succeed(&mut migrate).await.context("cannot make the tables")
     }
 
     /// Starts the programs of these names, all at once, and waits until each is ready.
@@ -104,11 +108,13 @@ impl Stack {
             "gateway" => {
                 let listen = format!("127.0.0.1:{}", self.state.port(name));
                 let mut command = self.program("gateway")?;
+                self.log_in_as(&mut command, GATEWAY_ROLE)?;
                 command.env("SLOTRUSH_LISTEN", &listen).env("SLOTRUSH_ADMIN_LISTEN", &admin);
                 (command, format!("http://{listen}"))
             }
             "worker" => {
                 let mut command = self.program("booking-worker")?;
+                self.log_in_as(&mut command, WORKER_ROLE)?;
                 command.env("SLOTRUSH_WORKER_ADMIN_LISTEN", &admin);
                 (command, admin_url.clone())
             }
