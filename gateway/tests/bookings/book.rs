@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::clinic::{Clinic, Plan, Shared};
+use crate::clinic::{Clinic, Plan};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wish_becomes_an_appointment_and_a_cancel_gives_the_place_back() -> anyhow::Result<()> {
@@ -94,7 +94,7 @@ async fn the_same_request_again_gets_the_same_booking_whether_here_or_after_a_re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_clicks_at_once_book_once() -> anyhow::Result<()> {
-    let clinic: Shared = Arc::new(Clinic::open(Plan::of(&[5], 1)).await?);
+    let clinic = Arc::new(Clinic::open(Plan::of(&[5], 1)).await?);
     let clicks = (0..100).map(|_| {
         let clinic = Arc::clone(&clinic);
         tokio::spawn(async move { clinic.book(0, clinic.slots[0], "k").await })
@@ -115,7 +115,7 @@ async fn a_hundred_clicks_at_once_book_once() -> anyhow::Result<()> {
 async fn a_key_sent_for_several_sessions_at_once_stands_for_one_of_them() -> anyhow::Result<()> {
     let mut plan = Plan::of(&[50, 50, 50], 20);
     plan.has_afternoon = true;
-    let clinic: Shared = Arc::new(Clinic::open(plan).await?);
+    let clinic = Arc::new(Clinic::open(plan).await?);
     for n in 0..20 {
         let wishes = clinic.slots.clone().into_iter().map(|slot| {
             let clinic = Arc::clone(&clinic);
@@ -181,7 +181,7 @@ async fn a_key_that_two_gateways_took_for_two_wishes_is_answered_alike_by_both()
 #[tokio::test(flavor = "multi_thread")]
 async fn more_wishes_than_places_are_all_answered_and_no_place_is_sold_twice() -> anyhow::Result<()>
 {
-    let clinic: Shared = Arc::new(Clinic::open(Plan::of(&[7, 3], 200)).await?);
+    let clinic = Arc::new(Clinic::open(Plan::of(&[7, 3], 200)).await?);
     clinic.start_worker(false);
     let wishes = (0..200).map(|n| {
         let clinic = Arc::clone(&clinic);

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -110,7 +109,7 @@ impl Clinic {
         let keys = tempfile::tempdir()?;
         gateway::auth::keys::generate(keys.path())?;
         let key_file = |name: &str| keys.path().join(name).display().to_string();
-        let mut args = vec![
+        let mut cli = vec![
             "gateway".to_owned(),
             format!("--redis-url={}", redis.url()),
             format!("--amqp-url={amqp}"),
@@ -123,23 +122,25 @@ impl Clinic {
             // must not depend on that here.
             "--epoch-check-timeout-ms=1000".to_owned(),
         ];
-        args.extend(plan.args.clone());
-        let mut cli = args.clone();
+        cli.extend(plan.args.clone());
+        let settings = Cli::try_parse_from(&cli)?.settings;
+        let addresses = settings.stores.addresses()?;
+        let partitions = PartitionCount::new(PARTITIONS).context("two is allowed")?;
+        let ledger = Ledger::start(&settings.ledger(&addresses))?;
+        ledger.migrate().await?;
+        let (gateway, worker) = (database.role("gateway").await?, database.role("worker").await?);
+        ledger.grant(&gateway.0.parse()?, &worker.0.parse()?).await?;
+        ledger.check_partitions(partitions).await?;
+        // The gateway is not the owner of the tables.
+        cli[3] = format!("--database-url={}", gateway.1);
         let lines = if plan.has_proxies {
-            let (rabbit, postgres) =
-                (Proxy::start(&amqp).await?, Proxy::start(&database.url()).await?);
+            let (rabbit, postgres) = (Proxy::start(&amqp).await?, Proxy::start(&gateway.1).await?);
             cli[2] = format!("--amqp-url={}", rabbit.url());
             cli[3] = format!("--database-url={}", postgres.url());
             Some((rabbit, postgres))
         } else {
             None
         };
-        let settings = Cli::try_parse_from(&args)?.settings;
-        let addresses = settings.stores.addresses()?;
-        let partitions = PartitionCount::new(PARTITIONS).context("two is allowed")?;
-        let ledger = Ledger::start(&settings.ledger(&addresses))?;
-        ledger.migrate().await?;
-        ledger.check_partitions(partitions).await?;
         let inventory = Inventory::start(&settings.inventory(&addresses))?;
         testkit::eventually("Redis", Duration::from_secs(5), async || {
             inventory.is_up().then_some(())
@@ -397,6 +398,3 @@ async fn offer(
 fn slots_of(session: SessionId, count: usize) -> anyhow::Result<Vec<SlotId>> {
     (0..count).map(|n| Ok(SlotId::of(session, u8::try_from(n)?))).collect()
 }
-
-/// Shares a clinic between tasks.
-pub(crate) type Shared = Arc<Clinic>;
