@@ -5,9 +5,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::bench::{self, Bench};
 use crate::demo::{self, Demo};
+use crate::fuzz::{self, Fuzz};
 use crate::jmeter::{self, Jmeter};
 use crate::stack::{self, Options};
-use crate::{test, tidy};
+use crate::{deny, test, tidy};
 
 /// The project's automation. Everything it starts is private to this folder: servers on free ports,
 /// their data under .slotrush/. It never touches servers it did not start.
@@ -60,6 +61,10 @@ enum Command {
     Reset,
     /// Run a JMeter plan against the stack of `up`, write its HTML report, then audit
     Jmeter(Jmeter),
+    /// Check what others wrote: which crates, under which licences, from where (installs cargo-deny)
+    Deny,
+    /// Ask a private gateway what nobody would, and hold the answers against the OpenAPI document
+    Fuzz(Fuzz),
     /// Run every check and test on private servers: formatting, tidy, lints, unit to end-to-end
     Test {
         /// Leave out the lints and the end-to-end tests
@@ -107,6 +112,8 @@ impl Cli {
             Command::Logs { part, follow } => stack::commands::logs(part.as_deref(), follow),
             Command::Restart { parts, kill } => stack::commands::restart(parts, kill).await,
             Command::Reset => stack::commands::reset().await,
+            Command::Deny => deny::run().await,
+            Command::Fuzz(options) => fuzz::run(options).await,
             Command::Test { fast } => test::run(fast).await,
             Command::Tidy { record } => tidy::run(record),
         }

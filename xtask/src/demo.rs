@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// kill meets the gateway while it sells, the second the worker while it persists.
 const KILLS: [(u32, &str); 2] = [(12, "gateway-1"), (30, "worker-1")];
 
-const ADMIN: &str = "admin";
+pub(crate) const ADMIN: &str = "admin";
 
 /// Options of the demonstration.
 #[derive(Debug, clap::Args)]

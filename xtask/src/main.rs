@@ -10,6 +10,8 @@ mod cli;
 mod command;
 mod cpu;
 mod demo;
+mod deny;
+mod fuzz;
 mod install;
 mod interrupt;
 mod jmeter;

@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use testkit::{Postgres, Rabbit, find_program};
 
 use crate::command;
+use crate::deny;
 use crate::install::ensure_programs;
 use crate::interrupt::unless_interrupted;
 use crate::tidy;
@@ -56,6 +57,11 @@ async fn steps(fast: bool, outcomes: &mut Vec<Outcome>) -> Result<()> {
     format.args(["fmt", "--all", "--check"]);
     step("format", outcomes, command::succeed(&mut format)).await;
     step("tidy", outcomes, async { tidy::run(false) }).await;
+    if deny::installed().is_some() {
+        step("deny", outcomes, deny::check()).await;
+    } else {
+        println!("==> deny: left out, cargo-deny is not installed (`cargo xtask deny` does that)");
+    }
     if !fast {
         let mut lints = cargo();
         lints.args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
