@@ -270,5 +270,28 @@ mod tests {
             let _ = Message::decode(kind, &body);
             let _ = Booking::decode(&body);
         }
+
+        /// Nearly right is where parsers go wrong.
+        #[test]
+        fn a_message_with_some_bytes_changed_is_decoded_or_refused(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let message = Message::Envelope(Envelope::new(vec![booking(), booking()]));
+            let mut body = message.encode();
+            for (at, byte) in changes {
+                let at = at.index(body.len());
+                body[at] = byte;
+            }
+            if let Ok(Message::Envelope(read)) = Message::decode(TYPE_ENVELOPE, &body) {
+                prop_assert!(parse_manifest(&read.manifest()).is_some());
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_manifest_or_none(text in "\\PC{0,60}|[0-9:,-]{0,60}") {
+            if let Some(entries) = parse_manifest(&text) {
+                prop_assert_eq!(entries.len(), text.split(',').count());
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@
 mod accounts;
 mod administration;
 mod catalogue;
+mod garbage;
 mod limits;
 mod tokens;
 mod world;

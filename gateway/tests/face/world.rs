@@ -100,6 +100,11 @@ impl World {
         self.client.request(method, format!("{}{path}", self.address))
     }
 
+    /// Host and port.
+    pub(crate) fn host(&self) -> &str {
+        self.address.trim_start_matches("http://")
+    }
+
     pub(crate) async fn get(&self, path: &str, token: &str) -> Result<Answer> {
         self.send(self.request(Method::GET, path).bearer_auth(token)).await
     }
