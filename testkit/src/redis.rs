@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::port::free_port;
-use crate::process::Process;
+use crate::process::{Process, write_private};
 use crate::process_id::{Server, Signal};
 use crate::programs::Programs;
 
@@ -32,13 +32,18 @@ pub struct Redis {
 impl Redis {
     /// Starts an empty one in a scratch folder, on a free port of 127.0.0.1, AOF everysec.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with these further config lines.
+    pub async fn start_with(config: &[&str]) -> Result<Self> {
         let mut tries = 0;
         loop {
             tries += 1;
             let scratch = TempDir::with_prefix("slotrush-redis-")?;
             let folder = scratch.path().to_path_buf();
             // Another process may take the port between the look and the bind.
-            match Self::launch(&folder, free_port(), &[], Some(scratch)).await {
+            match Self::launch(&folder, free_port(), config, Some(scratch)).await {
                 Ok(redis) => return Ok(redis),
                 Err(error) if tries == START_TRIES => return Err(error),
                 Err(_) => {}
@@ -120,7 +125,8 @@ impl Redis {
             "repl-backlog-ttl 0".to_owned(),
         ];
         lines.extend(config.iter().map(|&line| line.to_owned()));
-        fs::write(folder.join("redis.conf"), lines.join("\n") + "\n")?;
+        // There may be passwords in it.
+        write_private(&folder.join("redis.conf"), &(lines.join("\n") + "\n"))?;
         let mut process = spawn(&folder, scratch.as_ref())?;
         ready(&mut process, port).await?;
         Ok(Self { process, port, folder, scratch })

@@ -4,6 +4,7 @@ mod connections;
 mod conservation;
 mod holds;
 mod replies;
+mod rights;
 mod settling;
 mod steps;
 mod terms;

@@ -67,8 +67,18 @@ pub(super) fn grant(ordinal: u8, granted: u32) -> Grant {
     Grant { slot: slot(ordinal), granted, release: release() }
 }
 
+/// The account of a program, in the form of Redis's settings: all tests run with its rights.
+pub(super) fn account() -> String {
+    let rights = include_str!("../../../deploy/redis/program.rights");
+    format!("user {USER} on >{PASSWORD} {}", rights.trim_end())
+}
+
+const USER: &str = "program";
+const PASSWORD: &str = "secret";
+
 pub(super) fn settings(redis: &Redis) -> Settings {
-    Settings { url: redis.url().into(), connections: 2, response_timeout_ms: 10_000 }
+    let url = redis.url().replace("redis://", &format!("redis://{USER}:{PASSWORD}@"));
+    Settings { url: url.into(), connections: 2, response_timeout_ms: 10_000 }
 }
 
 pub(super) struct World {
@@ -80,7 +90,7 @@ pub(super) struct World {
 impl World {
     /// An empty Redis, and the inventory on it, up.
     pub(super) async fn empty() -> Self {
-        Self::on(Redis::start().await.expect("Redis starts")).await
+        Self::on(Redis::start_with(&[&account()]).await.expect("Redis starts")).await
     }
 
     pub(super) async fn on(redis: Redis) -> Self {

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use testkit::{Postgres, Rabbit, Redis, Server, ensure_database};
 
+use super::accounts::{redis_owner, redis_users};
 use super::state::Part;
 use super::{Stack, report};
 use crate::install::ensure_programs;
@@ -62,7 +63,9 @@ impl Stack {
         // Each dies if another one fails to start, or we are told to stop: not yet detached.
         let (redis, rabbit, postgres) = tokio::try_join!(
             start(port("redis"), async |port| {
-                Redis::start_in(&folder.join("redis"), port, &[]).await
+                let users = redis_users(&folder)?;
+                let users: Vec<&str> = users.iter().map(String::as_str).collect();
+                Redis::start_in(&folder.join("redis"), port, &users).await
             }),
             start(port("rabbitmq"), async |port| {
                 Rabbit::start_in(&folder.join("rabbitmq"), port).await
@@ -70,7 +73,8 @@ impl Stack {
             start(port("postgres"), async |port| start_postgres(&folder, port).await),
         )?;
         if let Some(redis) = redis {
-            self.record_server("redis", redis.detach())?;
+            let url = redis_owner(&self.folder, &redis.url())?;
+            self.record_server("redis", Server { url, ..redis.detach() })?;
         }
         if let Some(rabbit) = rabbit {
             self.record_server("rabbitmq", rabbit.detach())?;
