@@ -62,7 +62,10 @@ async fn neither_logs_nor_metrics_nor_queues_nor_redis_hold_personal_data() -> R
     places.push(("Redis".to_owned(), redis));
     for (place, text) in places {
         // Also as bytes, the way PostgreSQL writes them.
-        let hex = |marker: &str| marker.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let hex = |marker: &str| {
+            let digits: Vec<_> = marker.bytes().map(|byte| format!("{byte:02x}")).collect();
+            digits.concat()
+        };
         for marker in MARKERS.into_iter().flat_map(|marker| [marker.to_lowercase(), hex(marker)]) {
             let found = text.lines().find(|line| line.to_lowercase().contains(&marker));
             assert_eq!(found, None, "{marker} in {place}");

@@ -89,12 +89,14 @@ impl Garbage {
         let token = self.tokens.choose(&mut self.random).cloned().unwrap_or_default();
         let body = if self.random.random() { self.object() } else { self.bytes() };
         let odd = self.text();
-        let mut request = format!("{method} {}?{query} HTTP/1.1\r\n", path.replace("{id}", &id));
-        request += "host: x\r\nconnection: close\r\ncontent-type: application/json\r\n";
-        request += &format!("authorization: Bearer {token}\r\nidempotency-key: k{odd}\r\n");
-        request += &format!("x-forwarded-for: {odd}\r\nx-request-id: {odd}\r\n");
-        request += &format!("content-length: {}\r\n\r\n", body.len());
-        [request.into_bytes(), body].concat()
+        let head = [
+            format!("{method} {}?{query} HTTP/1.1", path.replace("{id}", &id)),
+            "host: x\r\nconnection: close\r\ncontent-type: application/json".to_owned(),
+            format!("authorization: Bearer {token}\r\nidempotency-key: k{odd}"),
+            format!("x-forwarded-for: {odd}\r\nx-request-id: {odd}"),
+            format!("content-length: {}\r\n\r\n", body.len()),
+        ];
+        [head.join("\r\n").into_bytes(), body].concat()
     }
 }
 

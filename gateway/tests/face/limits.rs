@@ -46,7 +46,7 @@ fn an_address_written_by_the_client_itself_counts_for_nothing() -> Result<()> {
     let mut passed = [0; 3];
     for n in 0..100 {
         let invented = format!("203.0.113.{n}");
-        let own = forwarded(&[invented.clone()])?;
+        let own = forwarded(std::slice::from_ref(&invented))?;
         passed[0] += usize::from(direct.admit_address(stranger, &own).is_ok());
         passed[1] += usize::from(behind.admit_address(stranger, &own).is_ok());
         // What our proxy adds stands to the right of what the client wrote.

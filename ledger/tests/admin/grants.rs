@@ -8,6 +8,9 @@ use testkit::Database;
 
 use crate::World;
 
+/// What PostgreSQL says to somebody who may not.
+const DENIED: &str = "42501";
+
 fn settings(url: &str) -> Settings {
     Settings {
         url: url.to_owned().into(),
@@ -22,7 +25,7 @@ fn settings(url: &str) -> Settings {
 async fn refusal(connection: &mut PgConnection, statement: &str) -> Option<String> {
     let done = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(connection).await;
     let error = done.err()?.into_database_error()?;
-    error.code().map(|code| code.into_owned())
+    error.code().map(std::borrow::Cow::into_owned)
 }
 
 #[tokio::test]
@@ -46,7 +49,6 @@ async fn each_role_may_do_what_its_program_does_and_nothing_else() -> Result<()>
     of_worker.advance_releases(0).await?;
     ensure!(of_worker.lead_reconciler("me", 60_000).await?);
 
-    const DENIED: &str = "42501";
     let of_both = [
         "UPDATE slot SET capacity = capacity + 1",
         "UPDATE slot SET starts_at = now()",

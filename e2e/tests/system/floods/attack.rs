@@ -36,12 +36,12 @@ pub(super) fn rude() -> Vec<Rude> {
     let get =
         |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nconnection: close\r\n{more}\r\n");
     let long = "a".repeat(200_000);
-    let many: String = (0..10_000).map(|n| format!("x-{n}: {n}\r\n")).collect();
+    let many: Vec<_> = (0..10_000).map(|n| format!("x-{n}: {n}\r\n")).collect();
     let nested = format!("{{\"login\":{}", "[".repeat(3_000));
     let said = |bytes: &str| post(&format!("content-length: {}\r\n", bytes.len()));
     let rude = |name, head, body, answers| Rude { name, head, body, answers };
     vec![
-        rude("ten thousand headers", get("/v1/time", &many), none(), &["431", "400"]),
+        rude("ten thousand headers", get("/v1/time", &many.concat()), none(), &["431", "400"]),
         rude("a header of 200 kB", get("/v1/time", &format!("x: {long}\r\n")), none(), &["431"]),
         rude("a path of 200 kB", get(&format!("/{long}"), ""), none(), &["414", "431"]),
         rude(

@@ -80,7 +80,9 @@ async fn rude_requests_are_refused_and_a_patient_beside_them_books() -> Result<(
 
 fn tally(said: Vec<String>) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    said.into_iter().for_each(|word| *counts.entry(word).or_default() += 1);
+    for word in said {
+        *counts.entry(word).or_default() += 1;
+    }
     counts
 }
 

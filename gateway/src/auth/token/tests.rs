@@ -124,14 +124,14 @@ fn spellings(key: &SigningKey) -> Vec<Vec<u8>> {
     der.extend(key.public);
     let base64 = STANDARD.encode(&der);
     let pem = format!("-----BEGIN PUBLIC KEY-----\n{base64}\n-----END PUBLIC KEY-----");
-    let hex: String = key.public.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: Vec<_> = key.public.iter().map(|byte| format!("{byte:02x}")).collect();
     let texts = [
         format!("{pem}\n"),
         pem,
         base64,
         STANDARD.encode(key.public),
         URL_SAFE_NO_PAD.encode(key.public),
-        hex,
+        hex.concat(),
         kid_of(&key.public),
         String::new(),
     ];
