@@ -40,7 +40,7 @@ impl Invalid {
 #[group(id = "stores")]
 #[command(next_help_heading = "Servers")]
 pub struct Stores {
-    /// Address of Redis, `redis://[:password@]host:port`; required, here or in a file
+    /// Address of Redis, `redis://[[user]:password@]host:port`; required, here or in a file
     #[arg(long, env = "SLOTRUSH_REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub redis_url: Option<SecretString>,
     /// File that holds the address of Redis [default: none]
