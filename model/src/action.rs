@@ -100,6 +100,30 @@ pub enum Action {
     Die(u8),
 }
 
+impl Action {
+    /// Tells whether this is a misfortune, not somebody's work.
+    pub fn is_fault(self) -> bool {
+        matches!(
+            self,
+            Self::Return(_)
+                | Self::Silence(_)
+                | Self::Park(_)
+                | Self::CloseChannel
+                | Self::Nack(_)
+                | Self::CancelConsumer(_)
+                | Self::Withdraw
+                | Self::Flush
+                | Self::Restart
+                | Self::Sync
+                | Self::FailOver
+                | Self::Demote
+                | Self::LoseQueue
+                | Self::Corrupt(_)
+                | Self::Die(_)
+        )
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {

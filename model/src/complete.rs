@@ -12,29 +12,27 @@ use crate::state::{EpochState, Message, Reconciler, Request, SLOTS_MAX, State, b
 /// Rounds until everything must be at rest.
 const ROUNDS_MAX: usize = 12;
 
+/// A completion under way.
+struct Completion<'a> {
+    protocol: &'a Protocol,
+    state: State,
+    /// Steps that changed something, if they are wanted.
+    steps: Option<Vec<Action>>,
+}
+
 impl Protocol {
     /// Runs a state to its rest; names what is not as it should be there.
     pub fn unfinished(&self, state: &State) -> Option<&'static str> {
-        let rest = self.completed(state);
+        let rest = Completion::of(self, state, None).run().state;
         self.broken(&rest).or_else(|| self.missing(&rest))
     }
 
-    /// The state at rest after a fair completion.
-    pub fn completed(&self, state: &State) -> State {
-        let mut state = self.abandoned(state);
-        for _ in 0..ROUNDS_MAX {
-            let before = state;
-            self.round(&mut state);
-            // Every round spends numbers and budget that nobody minds.
-            state.budget = before.budget;
-            if state == before {
-                break;
-            }
-        }
-        state
+    /// The steps of the fair completion of a state, after everybody died who may.
+    pub fn completion(&self, state: &State) -> Vec<Action> {
+        Completion::of(self, state, Some(Vec::new())).run().steps.unwrap_or_default()
     }
 
-    /// Everybody who may die, dead; every former primary, demoted.
+    /// Everybody who may die, dead: every task of a gateway, every reconciler.
     pub fn abandoned(&self, state: &State) -> State {
         let mut state = State { budget: Budget::ENDLESS, ..*state };
         state.requests = state.requests.map(|request| match request {
@@ -42,81 +40,17 @@ impl Protocol {
             _ => Request::Done,
         });
         state.reconcilers = [Reconciler::Idle; 2];
-        if !state.stray.is_empty() {
-            state = self.after(&state, Action::StrayReturn);
-        }
-        self.after(&state, Action::Demote)
-    }
-
-    fn round(&self, state: &mut State) {
-        self.consume_all(state);
-        for id in (0_u8..).take(self.scope.wishes.len()) {
-            if state.sql.rows[usize::from(id)].is_some() {
-                *state = self.after(state, Action::Settle(id));
-            }
-            let Some(parked) = state.sql.parked[usize::from(id)] else { continue };
-            if parked.legible {
-                *state = self.after(state, Action::ReplayParked(id));
-            } else if state.sql.rows[usize::from(id)].is_some() {
-                *state = self.after(state, Action::Discard(id));
-            }
-        }
-        self.reconcile_all(state);
-        for id in (0_u8..).take(self.scope.wishes.len()) {
-            *state = self.after(state, Action::Relay(id));
-        }
-        for (e, row) in (1_u8..).zip(state.sql.epochs.items().to_vec()) {
-            if row.state == EpochState::Sealed && !row.drained {
-                *state = self.after(state, Action::Barrier(e));
-            }
-        }
-        state.budget = Budget::ENDLESS;
-    }
-
-    fn consume_all(&self, state: &mut State) {
-        while let Some(message) = state.queue.items().first() {
-            let action = match message {
-                Message::Barrier { .. } => Action::Meet,
-                Message::Envelope { .. } if is_done(message) => Action::Ack(0),
-                Message::Envelope { .. } => Action::Persist(0),
-            };
-            *state = self.after(state, action);
-        }
-    }
-
-    fn reconcile_all(&self, state: &mut State) {
-        match self.what_next(state) {
-            Move::Sell | Move::Wait => {}
-            Move::Open => *state = self.after(state, Action::OpenLedger(0)),
-            Move::Freeze => self.take(state, &[Action::FreezeLedger(0), Action::FreezeRow(0)]),
-            Move::Renew => {}
-        }
-        if self.what_next(state) == Move::Renew {
-            let renew = [Action::Prepare(0), Action::OpenRow(0), Action::OpenLedger(0)];
-            self.take(state, &renew);
-        }
-        if self.what_next(state) == Move::Sell {
-            *state = self.supply(state, 0);
-            for e in self.closable(state) {
-                *state = self.after(state, Action::Close(0, e));
-            }
-        }
-        state.reconcilers = [Reconciler::Idle; 2];
-    }
-
-    fn take(&self, state: &mut State, actions: &[Action]) {
-        for action in actions {
-            *state = self.after(state, *action);
-        }
+        state
     }
 
     fn missing(&self, rest: &State) -> Option<&'static str> {
-        let rows = (0_u8..).zip(&rest.sql.rows);
-        if rows.into_iter().any(|(id, row)| rest.ghost.queued & bit(id) != 0 && row.is_none()) {
+        let mut rows = (0_u8..).zip(&rest.sql.rows);
+        if rows.any(|(id, row)| rest.ghost.queued & bit(id) != 0 && row.is_none()) {
             return Some("I3");
         }
-        let old = rest.sql.epochs.items().iter().rev().skip(1);
-        if old.into_iter().any(|row| row.state != EpochState::Closed) || !self.is_true(rest) {
+        let mut old = rest.sql.epochs.items().iter().rev().skip(1);
+        let is_open = self.is_true(rest, usize::from(rest.primary));
+        if old.any(|row| row.state != EpochState::Closed) || !is_open {
             return Some("ENDS");
         }
         let is_whole = |slot: usize| {
@@ -126,5 +60,103 @@ impl Protocol {
             booked + left == due && rest.sql.escrowed[slot] == left
         };
         (!(0..SLOTS_MAX).all(is_whole)).then_some("I6")
+    }
+}
+
+impl<'a> Completion<'a> {
+    fn of(protocol: &'a Protocol, state: &State, steps: Option<Vec<Action>>) -> Self {
+        Self { protocol, state: protocol.abandoned(state), steps }
+    }
+
+    fn take(&mut self, action: Action) {
+        let after = self.protocol.after(&self.state, action);
+        if let Some(steps) = self.steps.as_mut().filter(|_| after != self.state) {
+            steps.push(action);
+        }
+        self.state = State { budget: Budget::ENDLESS, ..after };
+    }
+
+    fn run(mut self) -> Self {
+        if !self.state.stray.is_empty() {
+            self.take(Action::StrayReturn);
+        }
+        if self.state.nodes[usize::from(1 - self.state.primary)].is_primary {
+            self.take(Action::Demote);
+        }
+        for _ in 0..ROUNDS_MAX {
+            let before = self.state;
+            self.round();
+            if self.state == before {
+                break;
+            }
+        }
+        self
+    }
+
+    fn round(&mut self) {
+        self.consume();
+        for id in self.ids() {
+            let has_row = self.state.sql.rows[usize::from(id)].is_some();
+            if has_row {
+                self.take(Action::Settle(id));
+            }
+            match self.state.sql.parked[usize::from(id)] {
+                Some(parked) if parked.legible => self.take(Action::ReplayParked(id)),
+                Some(_) if has_row => self.take(Action::Discard(id)),
+                Some(_) | None => {}
+            }
+        }
+        self.reconcile();
+        for id in self.ids() {
+            self.take(Action::Relay(id));
+        }
+        for e in 1..=self.state.sql.current() {
+            let is_drained = self.state.sql.epoch(e).is_some_and(|row| row.drained);
+            if self.state.sql.is(e, EpochState::Sealed) && !is_drained {
+                self.take(Action::Barrier(e));
+            }
+        }
+    }
+
+    fn ids(&self) -> std::ops::Range<u8> {
+        0..u8::try_from(self.protocol.scope.wishes.len()).unwrap_or(0)
+    }
+
+    fn consume(&mut self) {
+        while let Some(message) = self.state.queue.items().first() {
+            self.take(match message {
+                Message::Barrier { .. } => Action::Meet,
+                Message::Envelope { .. } if is_done(message) => Action::Ack(0),
+                Message::Envelope { .. } => Action::Persist(0),
+            });
+        }
+    }
+
+    fn reconcile(&mut self) {
+        match self.what_next() {
+            Move::Sell | Move::Wait | Move::Renew => {}
+            Move::Open => self.take(Action::OpenLedger(0)),
+            Move::Freeze => {
+                self.take(Action::FreezeLedger(0));
+                self.take(Action::FreezeRow(0));
+            }
+        }
+        if self.what_next() == Move::Renew {
+            self.take(Action::Prepare(0));
+            self.take(Action::OpenRow(0));
+            self.take(Action::OpenLedger(0));
+        }
+        if self.what_next() == Move::Sell {
+            self.take(Action::TopUp(0));
+            self.take(Action::Apply(0));
+            for e in self.protocol.closable(&self.state, usize::from(self.state.primary)) {
+                self.take(Action::Close(0, e));
+            }
+        }
+        self.state.reconcilers = [Reconciler::Idle; 2];
+    }
+
+    fn what_next(&self) -> Move {
+        self.protocol.what_next(&self.state, usize::from(self.state.primary))
     }
 }

@@ -155,7 +155,8 @@ impl Protocol {
     }
 
     fn of_idle(&self, state: &State, r: u8, found: &mut Vec<Action>) {
-        let next = self.what_next(state);
+        let node = self.node_of(state, usize::from(r));
+        let next = self.what_next(state, node);
         match next {
             Move::Renew if self.scope.reconcilers > 1 => found.push(Action::Look(r)),
             Move::Renew if state.budget.prepares > 0 => found.push(Action::Prepare(r)),
@@ -173,7 +174,7 @@ impl Protocol {
         if self.would_supply(state, r) {
             found.push(Action::TopUp(r));
         }
-        for e in self.closable(state) {
+        for e in self.closable(state, node) {
             found.push(if self.scope.is_fine {
                 Action::LookOutbox(r, e)
             } else {
@@ -188,8 +189,8 @@ impl Protocol {
     }
 
     /// Sealed epochs of which the true ledger's outbox holds nothing.
-    pub(crate) fn closable(&self, state: &State) -> Vec<u8> {
-        let out = &state.redis().data.out;
+    pub(crate) fn closable(&self, state: &State, node: usize) -> Vec<u8> {
+        let out = &state.nodes[node].data.out;
         let sealed = (1_u8..).zip(state.sql.epochs.items()).filter(|(e, row)| {
             row.state == EpochState::Sealed
                 && (row.drained || row.frozen)

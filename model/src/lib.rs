@@ -13,19 +13,26 @@
 
 pub mod action;
 pub mod check;
+pub mod cli;
 pub mod complete;
 mod consuming;
 pub mod enabled;
 pub mod explore;
 pub mod guards;
 pub mod list;
+pub mod mutants;
 pub mod next;
 pub mod protocol;
+pub mod random;
+pub mod report;
 pub mod scope;
 pub mod scopes;
 pub mod shrink;
 pub mod state;
 pub mod steps;
+pub mod story;
+pub mod walk;
+pub mod walks;
 
 pub use guards::Guards;
 pub use protocol::Protocol;

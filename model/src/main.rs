@@ -1,8 +1,15 @@
-//! Explores the model.
+//! Explores the protocol's model.
 
-fn main() {
-    for scope in model::scopes::ALL {
-        let explored = model::explore::explore(&model::Protocol::sound(*scope), 2);
-        println!("{} {:?}", scope.name, explored);
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match model::cli::Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

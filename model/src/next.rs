@@ -76,7 +76,7 @@ impl Protocol {
     fn lapse(&self, state: &mut State, id: u8) {
         let e = state.ghost.held_in[usize::from(id)];
         let is_out = state.redis().data.out[usize::from(id)] != 0;
-        if e == 0 || is_out || !self.is_true(state) || self.what_next(state) != Move::Sell {
+        if e == 0 || is_out || self.what_next(state, usize::from(state.primary)) != Move::Sell {
             return;
         }
         state.budget.lapses -= 1;
@@ -219,7 +219,8 @@ impl Protocol {
                     };
                     state.ghost.key_twice |= (0_u8..).zip(wishes).any(is_same);
                     state.ghost.known |= bit(request);
-                    state.ghost.kept |= bit(request);
+                    // With two primaries there is no one outbox to be kept in.
+                    state.ghost.kept |= if self.scope.is_split { 0 } else { bit(request) };
                     self.forget_overwritten(state, false);
                 }
             }
@@ -268,7 +269,7 @@ impl Protocol {
 
     fn reconcile(&self, state: &mut State, r: usize, action: Action) {
         let was = std::mem::take(&mut state.reconcilers[r]);
-        let primary = usize::from(state.primary);
+        let node = self.node_of(state, r);
         let current = state.sql.current();
         let sealed = !state.sql.is(current, EpochState::Open);
         match (action, was) {
@@ -280,9 +281,9 @@ impl Protocol {
                 };
                 let nonce = state.next_nonce;
                 state.budget.prepares -= 1;
-                if state.nodes[primary].prepare(nonce, e, sealed, &self.guards) {
+                if state.nodes[node].prepare(nonce, e, sealed, &self.guards) {
                     state.next_nonce += 1;
-                    state.reconcilers[r] = Reconciler::Shell(e, nonce, state.redis().term);
+                    state.reconcilers[r] = Reconciler::Shell(e, nonce, state.nodes[node].term);
                 }
             }
             (Action::OpenRow(_), Reconciler::Shell(e, nonce, term)) => {
@@ -291,13 +292,13 @@ impl Protocol {
                 }
             }
             (Action::OpenLedger(_), Reconciler::Opened(e, nonce, term)) => {
-                state.nodes[primary].open(e, term, nonce, &self.guards);
+                state.nodes[node].open(e, term, nonce, &self.guards);
             }
             (Action::OpenLedger(_), _) => {
                 let Some(row) = state.sql.epoch(current).copied().filter(|_| !sealed) else {
                     return;
                 };
-                state.nodes[primary].open(current, row.term, row.nonce, &self.guards);
+                state.nodes[node].open(current, row.term, row.nonce, &self.guards);
             }
             (Action::TopUp(_), _) => {
                 state.sql.top_up(&self.facts());
@@ -309,14 +310,14 @@ impl Protocol {
             }
             (Action::Apply(_), Reconciler::Grants(e, nonce, granted, live)) => {
                 let wishes = self.scope.wishes;
-                state.nodes[primary].apply((e, nonce), granted, live, wishes, &self.guards);
+                state.nodes[node].apply((e, nonce), granted, live, wishes, &self.guards);
             }
             (Action::FreezeLedger(_), _) => {
                 let Some(row) = state.sql.epoch(current).copied() else { return };
-                if self.what_next(state) == Move::Sell {
+                if self.what_next(state, node) == Move::Sell {
                     state.budget.freezes -= 1;
                 }
-                if let Some(sold) = state.nodes[primary].freeze(current, row.nonce, &self.guards) {
+                if let Some(sold) = state.nodes[node].freeze(current, row.nonce, &self.guards) {
                     state.reconcilers[r] = Reconciler::Frozen(current, sold);
                 }
             }

@@ -68,9 +68,16 @@ impl Protocol {
         }
     }
 
-    /// Decides from PostgreSQL's latest epoch and a look at the primary.
-    pub fn what_next(&self, state: &State) -> Move {
-        let node = state.redis();
+    /// The node a reconciler speaks to.
+    pub fn node_of(&self, state: &State, r: usize) -> usize {
+        let (primary, other) = (usize::from(state.primary), usize::from(1 - state.primary));
+        let is_astray = self.scope.is_split && r == 1 && state.nodes[other].is_primary;
+        if is_astray { other } else { primary }
+    }
+
+    /// Decides from PostgreSQL's latest epoch and a look at a node.
+    pub fn what_next(&self, state: &State, node: usize) -> Move {
+        let node = &state.nodes[node];
         let current = state.sql.current();
         let own = |head: &Head| is_same(head.term, node.term, &self.guards);
         let Some(head) = node.data.head.filter(own) else { return Move::Renew };
@@ -90,12 +97,12 @@ impl Protocol {
         }
     }
 
-    /// Tells whether the primary holds the ledger of the open current epoch.
-    pub fn is_true(&self, state: &State) -> bool {
+    /// Tells whether a node holds the ledger of the open current epoch.
+    pub fn is_true(&self, state: &State, node: usize) -> bool {
         let current = state.sql.current();
         state.sql.epoch(current).is_some_and(|row| {
             row.state == EpochState::Open
-                && state.redis().is_true((current, row.nonce, row.term), &self.guards)
+                && state.nodes[node].is_true((current, row.nonce, row.term), &self.guards)
         })
     }
 }

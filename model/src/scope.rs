@@ -1,5 +1,6 @@
 //! How large a world is, and what may go wrong in it.
 
+use crate::random::Random;
 use crate::state::{REQUESTS_MAX, SLOTS_MAX};
 
 /// What a client asks for. Its place in the scope is the id its own hold offers.
@@ -30,8 +31,17 @@ macro_rules! budget {
         }
 
         impl Budget {
+            /// Nothing of it.
+            pub const NONE: Self = Self { $($name: 0,)+ };
             /// No bound.
             pub const ENDLESS: Self = Self { $($name: u8::MAX,)+ };
+
+            /// As much of each as chance leaves: often nothing, so that worlds differ.
+            #[must_use]
+            pub fn thinned(mut self, random: &mut Random) -> Self {
+                $(self.$name = u8::try_from(random.below(u64::from(self.$name) + 1)).unwrap_or(0);)+
+                self
+            }
         }
     };
 }
@@ -91,6 +101,8 @@ pub struct Scope {
     /// Whether what is read and what is done upon it are separate steps where only a fault in
     /// between tells: R4 and R5, the look at the outbox and R9.
     pub is_fine: bool,
+    /// Whether the second reconciler still speaks to the former primary.
+    pub is_split: bool,
     /// Whether two bookings may share an envelope.
     pub envelopes: bool,
     /// Whether it is small enough for every test run.
