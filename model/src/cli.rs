@@ -9,17 +9,20 @@ use crate::mutants::Mutant;
 use crate::walks::walk_all;
 use crate::{Guards, Protocol, mutants, report, scopes};
 
+/// Walks taken if nothing else is asked for.
+const SEEDS: u64 = 10_000;
+
 /// Explores the protocol's model: every state of small worlds, random walks through larger ones.
 #[derive(Debug, Parser)]
 #[command(name = "model", max_term_width = 100)]
 pub struct Cli {
-    /// Take so many random walks
-    #[arg(long, default_value_t = 10_000)]
-    seeds: u64,
+    /// Take so many random walks; 10,000 if nothing else is asked for
+    #[arg(long)]
+    seeds: Option<u64>,
     /// The first walk's seed; the others follow
     #[arg(long, default_value_t = 0)]
     first_seed: u64,
-    /// Explore only this scope, and do not walk
+    /// Explore only this scope, and walk only if `--seeds` is given
     #[arg(long)]
     scope: Option<String>,
     /// Explore only the scopes that are small
@@ -44,7 +47,7 @@ impl Cli {
     }
 
     fn sound(&self) -> Result<()> {
-        let (mut explored, mut broken) = (Vec::new(), 0);
+        let (mut explored, mut broken) = (Vec::new(), 0_usize);
         self.say(&report::head("scope"));
         for scope in scopes::ALL {
             let is_wanted = match &self.scope {
@@ -71,7 +74,8 @@ impl Cli {
         if explored.is_empty() {
             bail!("no scope is named {}", self.scope.as_deref().unwrap_or_default());
         }
-        let walks = if self.scope.is_none() { Some(self.walk(Guards::default())) } else { None };
+        let seeds = self.seeds.or(self.scope.is_none().then_some(SEEDS));
+        let walks = seeds.map(|seeds| self.walk(seeds, Guards::default()));
         broken += usize::from(walks.as_ref().is_some_and(|walks| !walks["violation"].is_null()));
         if self.json {
             println!("{}", json!({ "scopes": explored, "walks": walks }));
@@ -82,9 +86,9 @@ impl Cli {
         Ok(())
     }
 
-    fn walk(&self, guards: Guards) -> serde_json::Value {
-        let tell = |walked| self.progress(&format!("{walked} of {} walks", self.seeds));
-        let walks = walk_all(self.first_seed, self.seeds, guards, threads(), tell);
+    fn walk(&self, seeds: u64, guards: Guards) -> serde_json::Value {
+        let tell = |walked| self.progress(&format!("{walked} of {seeds} walks"));
+        let walks = walk_all(self.first_seed, seeds, guards, threads(), tell);
         let (seconds, first) = (walks.took.as_secs_f64(), self.first_seed);
         self.say(&format!(
             "{} walks from seed {first}, {} steps, {seconds:.2} seconds",
@@ -108,9 +112,9 @@ impl Cli {
     }
 
     fn mutant(&self, name: &str) -> Result<()> {
-        let named = mutants::ALL.iter().find(|mutant| mutant.name == name);
-        let names = || mutants::ALL.iter().map(|mutant| mutant.name).collect::<Vec<_>>().join(", ");
-        let mutant = named.with_context(|| format!("no mutant {name}; there are {}", names()))?;
+        let found = mutants::ALL.iter().find(|mutant| mutant.name == name);
+        let known = || mutants::ALL.iter().map(|mutant| mutant.name).collect::<Vec<_>>().join(", ");
+        let mutant = found.with_context(|| format!("no mutant {name}; there are {}", known()))?;
         let mut protocol = mutant.protocol();
         if let Some(scope) = &self.scope {
             let found = scopes::ALL.iter().find(|known| known.name == scope);
@@ -123,10 +127,15 @@ impl Cli {
             let place = format!("mutant {name} in scope {}", protocol.scope.name);
             self.say(&report::violation(&protocol, &place, violation));
         }
+        let walks = self.seeds.map(|seeds| self.walk(seeds, protocol.guards));
         if self.json {
-            println!("{}", report::json(name, &protocol, &found));
+            let explored = report::json(name, &protocol, &found);
+            println!("{}", json!({ "mutant": explored, "walks": walks }));
         }
-        if found.violation.is_some() { bail!("the mutant is caught") } else { Ok(()) }
+        if found.violation.is_some() {
+            bail!("the mutant is caught");
+        }
+        Ok(())
     }
 
     fn all_mutants(&self) -> Result<()> {
@@ -141,7 +150,9 @@ impl Cli {
             if found.violation.as_ref().map(|violation| violation.property) != Some(*property) {
                 missed.push(*name);
             }
-            explored.push(report::json(name, &protocol, &found));
+            let walks = self.seeds.map(|seeds| self.walk(seeds, protocol.guards));
+            let explored_one = report::json(name, &protocol, &found);
+            explored.push(json!({ "mutant": explored_one, "walks": walks }));
         }
         if self.json {
             println!("{}", json!({ "mutants": explored }));

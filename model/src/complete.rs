@@ -147,8 +147,10 @@ impl<'a> Completion<'a> {
             self.take(Action::OpenLedger(0));
         }
         if self.what_next() == Move::Sell {
-            self.take(Action::TopUp(0));
-            self.take(Action::Apply(0));
+            if self.protocol.would_supply(&self.state, 0) {
+                self.take(Action::TopUp(0));
+                self.take(Action::Apply(0));
+            }
             for e in self.protocol.closable(&self.state, usize::from(self.state.primary)) {
                 self.take(Action::Close(0, e));
             }

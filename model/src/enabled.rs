@@ -184,7 +184,7 @@ impl Protocol {
     }
 
     /// Tells whether granting and applying would change anything.
-    fn would_supply(&self, state: &State, r: u8) -> bool {
+    pub(crate) fn would_supply(&self, state: &State, r: u8) -> bool {
         self.supply(state, r) != *state
     }
 

@@ -69,7 +69,7 @@ pub fn explore(protocol: &Protocol, threads: usize) -> Explored {
     let violation = paths
         .map(stateright::Path::into_actions)
         .min_by_key(Vec::len)
-        .and_then(|trace| shrink(protocol, trace));
+        .and_then(|trace| shrink(protocol, &trace));
     Explored {
         generated: checker.state_count(),
         unique: checker.unique_state_count(),

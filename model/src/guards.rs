@@ -4,7 +4,6 @@
 macro_rules! guards {
     ($($(#[$doc:meta])+ $name:ident => $without:literal;)+) => {
         /// Which guards stand. All of them do, unless a mutant takes one out.
-        #[expect(clippy::struct_excessive_bools, reason = "each guard is there or it is not")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct Guards {
             $($(#[$doc])+ pub $name: bool,)+

@@ -12,6 +12,7 @@
 //! Read first: [`state`], then [`next`], then [`check`].
 
 pub mod action;
+mod admitting;
 pub mod check;
 pub mod cli;
 pub mod complete;
@@ -24,6 +25,7 @@ pub mod mutants;
 pub mod next;
 pub mod protocol;
 pub mod random;
+mod reconciling;
 pub mod report;
 pub mod scope;
 pub mod scopes;

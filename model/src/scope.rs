@@ -84,6 +84,10 @@ budget! {
 }
 
 /// A world to be explored.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "choices that have nothing to do with each other"
+)]
 #[derive(Clone, Copy, Debug)]
 pub struct Scope {
     /// Its name.
@@ -123,7 +127,10 @@ impl Scope {
                 && alone(that.patient))
     }
 
-    /// Panics if the scope does not fit the model: a fault of whoever wrote it.
+    /// Tells whoever wrote the scope that it does not fit the model.
+    ///
+    /// # Panics
+    /// If it does not.
     pub fn assert_fits(&self) {
         assert!(self.wishes.len() <= REQUESTS_MAX, "{}: too many requests", self.name);
         assert!((1..=2).contains(&self.reconcilers), "{}: one or two reconcilers", self.name);

@@ -93,6 +93,7 @@ pub const ALL: &[Scope] = &[
         about: "a request and its repeat over a FLUSHALL, cancelled or not",
         wishes: &[wish(0, 0), wish(0, 0)],
         budget: Budget { relays: 1, cancels: 1, flushes: 1, prepares: 1, lapses: 1, ..NONE },
+        is_quick: false,
         ..PLAIN
     },
     Scope {

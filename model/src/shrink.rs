@@ -28,8 +28,8 @@ pub fn replay(protocol: &Protocol, trace: &[Action]) -> (Vec<Action>, Option<&'s
 }
 
 /// Drops steps as long as the trace still breaks the same property; `None` if it breaks nothing.
-pub fn shrink(protocol: &Protocol, trace: Vec<Action>) -> Option<Violation> {
-    let (mut trace, property) = replay(protocol, &trace);
+pub fn shrink(protocol: &Protocol, trace: &[Action]) -> Option<Violation> {
+    let (mut trace, property) = replay(protocol, trace);
     let property = property?;
     let mut chunk = trace.len().max(1);
     loop {

@@ -232,6 +232,7 @@ pub enum Reconciler {
 }
 
 /// What the model remembers to judge by, and nobody in the system knows. Sets are bit masks by id.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ghost {
     /// Somebody was told "queued".

@@ -23,6 +23,9 @@ impl Protocol {
             for (number, action) in (first..).zip(rest) {
                 lines.push(self.tell(&mut state, action, number));
                 state.budget = crate::scope::Budget::ENDLESS;
+                if self.broken(&state).is_some() {
+                    break;
+                }
             }
         }
         lines

@@ -35,7 +35,7 @@ pub fn walk(seed: u64, guards: Guards) -> Walked {
     let (trace, last) = stroll(&protocol, &mut random);
     let steps = trace.len();
     let is_broken = verdict(&protocol, &last).is_some();
-    let violation = is_broken.then(|| shrink(&protocol, trace)).flatten();
+    let violation = is_broken.then(|| shrink(&protocol, &trace)).flatten();
     Walked { steps, violation: violation.map(|violation| (protocol, violation)) }
 }
 
