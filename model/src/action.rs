@@ -46,9 +46,11 @@ pub enum Action {
     CloseChannel,
     /// Nack with requeue: broken.
     Nack(u8),
+    /// Dead-lettered, to be consumed from the parking queue: broken.
+    DeadLetter(u8),
     /// Cancelled with so many messages unacknowledged: broken.
     CancelConsumer(u8),
-    /// What the cancelled consumer had comes back.
+    /// What the cancelled consumer or the parking queue had is consumed.
     StrayReturn,
     /// A reconciler reads where things are.
     Look(u8),
@@ -82,6 +84,8 @@ pub enum Action {
     Discard(u8),
     /// The session is withdrawn.
     Withdraw,
+    /// An admin lowers what is on offer by a place.
+    Lower,
     /// FLUSHALL.
     Flush,
     /// Redis restarts with its data.
@@ -110,7 +114,9 @@ impl Action {
                 | Self::Park(_)
                 | Self::CloseChannel
                 | Self::Nack(_)
+                | Self::DeadLetter(_)
                 | Self::CancelConsumer(_)
+                | Self::Lower
                 | Self::Withdraw
                 | Self::Flush
                 | Self::Restart
@@ -147,8 +153,10 @@ impl fmt::Display for Action {
             Self::Settle(b) => write!(f, "W4 booking {b} is settled"),
             Self::CloseChannel => write!(f, "!! channel closes, all is delivered again"),
             Self::Nack(at) => write!(f, "!! worker nacks message {at} with requeue"),
+            Self::DeadLetter(at) => write!(f, "!! message {at} is dead-lettered"),
+            Self::Lower => write!(f, "!! an admin lowers what is on offer"),
             Self::CancelConsumer(n) => write!(f, "!! consumer cancelled with {n} unacknowledged"),
-            Self::StrayReturn => write!(f, "!! what the cancelled consumer had comes back"),
+            Self::StrayReturn => write!(f, "!! what was held back is delivered"),
             Self::Look(r) => write!(f, "R0 reconciler {r} looks"),
             Self::Prepare(r) => write!(f, "R1 reconciler {r} prepares a shell"),
             Self::OpenRow(r) => write!(f, "R2 reconciler {r} seals the epoch and opens the next"),

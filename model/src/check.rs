@@ -14,7 +14,7 @@ pub const PROPERTIES: [(&str, &str); 14] = [
     ("I3", "every id answered queued reaches a final row"),
     ("I4", "an id answered queued is rejected only for reasons of its patient or session"),
     ("I5", "one live booking per patient and session, one that stands per key"),
-    ("I6", "at rest capacity = booked + left, and nothing is free"),
+    ("I6", "at rest what is on offer is booked or left to be sold, and nothing is free"),
     ("I7", "a refused attempt has no row"),
     ("I8", "a key that Redis knows gets no second id"),
     ("I9", "consumed is what has rows, and never more than granted; one epoch is open"),

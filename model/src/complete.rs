@@ -56,7 +56,8 @@ impl Protocol {
         let is_whole = |slot: usize| {
             let left = rest.redis().data.slots[slot].left;
             let booked = rest.sql.booked[slot];
-            let due = if rest.sql.withdrawn { booked + left } else { self.scope.capacity[slot] };
+            let offered = rest.sql.target[slot].max(booked);
+            let due = if rest.sql.withdrawn { booked + left } else { offered };
             booked + left == due && rest.sql.escrowed[slot] == left
         };
         (!(0..SLOTS_MAX).all(is_whole)).then_some("I6")
@@ -133,13 +134,13 @@ impl<'a> Completion<'a> {
     }
 
     fn reconcile(&mut self) {
-        match self.what_next() {
-            Move::Sell | Move::Wait | Move::Renew => {}
-            Move::Open => self.take(Action::OpenLedger(0)),
-            Move::Freeze => {
-                self.take(Action::FreezeLedger(0));
-                self.take(Action::FreezeRow(0));
-            }
+        let next = self.what_next();
+        if next == Move::Open {
+            self.take(Action::OpenLedger(0));
+        }
+        if next == Move::Freeze || (next == Move::Sell && self.protocol.has_excess(&self.state)) {
+            self.take(Action::FreezeLedger(0));
+            self.take(Action::FreezeRow(0));
         }
         if self.what_next() == Move::Renew {
             self.take(Action::Prepare(0));

@@ -46,6 +46,11 @@ impl Protocol {
                 let message = state.queue.remove(usize::from(at));
                 state.queue.push(message);
             }
+            Action::DeadLetter(at) => {
+                state.budget.closes -= 1;
+                let message = state.queue.remove(usize::from(at));
+                state.stray.push(message);
+            }
             Action::CancelConsumer(count) => {
                 state.budget.closes -= 1;
                 for _ in 0..count {

@@ -94,6 +94,10 @@ impl Protocol {
                     (budget.parkings > 0, Action::Park(at)),
                     (budget.corruptions > 0, Action::Corrupt(at)),
                     (budget.closes > 0 && !guards.no_requeue, Action::Nack(at)),
+                    (
+                        budget.closes > 0 && !guards.no_dead_letters && state.stray.is_empty(),
+                        Action::DeadLetter(at),
+                    ),
                 ];
                 found.extend(choices.iter().filter(|(may, _)| *may).map(|(_, action)| *action));
             }
@@ -161,7 +165,9 @@ impl Protocol {
             Move::Renew if self.scope.reconcilers > 1 => found.push(Action::Look(r)),
             Move::Renew if state.budget.prepares > 0 => found.push(Action::Prepare(r)),
             Move::Freeze => found.push(Action::FreezeLedger(r)),
-            Move::Sell if state.budget.freezes > 0 => found.push(Action::FreezeLedger(r)),
+            Move::Sell if state.budget.freezes > 0 || self.has_excess(state) => {
+                found.push(Action::FreezeLedger(r))
+            }
             Move::Open => found.push(Action::OpenLedger(r)),
             Move::Renew | Move::Sell | Move::Wait => {}
         }
@@ -217,6 +223,7 @@ fn of_faults(state: &State, found: &mut Vec<Action>) {
     let other = &state.nodes[1 - usize::from(state.primary)];
     let choices = [
         (budget.withdrawals > 0, Action::Withdraw),
+        (budget.lowerings > 0, Action::Lower),
         (budget.flushes > 0, Action::Flush),
         (budget.restarts > 0, Action::Restart),
         (budget.syncs > 0 && !other.is_primary, Action::Sync),

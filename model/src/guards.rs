@@ -67,6 +67,8 @@ guards! {
     barrier_echoed => "a plain barrier, no echo";
     /// Nothing is put back in the queue by a nack.
     no_requeue => "nack with requeue";
+    /// The broker is given no reason to move a message to the parking queue.
+    no_dead_letters => "messages are dead-lettered past the barrier";
     /// Hand over by closing the channel.
     close_hands_over => "the consumer is cancelled with messages unacknowledged";
     /// R9 minds parked bookings.

@@ -45,6 +45,7 @@ pub const ALL: &[Mutant] = &[
     mutant("barrier-before-seal", &["barrier_after_seal"], "flush", "I4"),
     mutant("plain-barrier", &["barrier_echoed", "close_hands_over"], "flush", "I4"),
     mutant("nack-requeues", &["no_requeue"], "flush", "I4"),
+    mutant("dead-lettered", &["no_dead_letters"], "flush", "I4"),
     mutant("consumer-cancelled", &["close_hands_over"], "flush", "I4"),
     mutant("close-ignores-parked", &["close_minds_parked"], "parked", "I4"),
     mutant("close-ignores-outbox", &["close_minds_outbox"], "queue-lost", "KEPT"),

@@ -27,6 +27,7 @@ impl Protocol {
             | Action::Meet
             | Action::CloseChannel
             | Action::Nack(_)
+            | Action::DeadLetter(_)
             | Action::CancelConsumer(_)
             | Action::StrayReturn => self.worker(&mut state, action),
             Action::Look(r)
@@ -53,6 +54,10 @@ impl Protocol {
             Action::Withdraw => {
                 state.budget.withdrawals -= 1;
                 state.sql.withdrawn = true;
+            }
+            Action::Lower => {
+                state.budget.lowerings -= 1;
+                state.sql.target[0] = (state.sql.target[0] - 1).max(0);
             }
             Action::Flush
             | Action::Restart

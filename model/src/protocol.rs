@@ -3,7 +3,7 @@
 use crate::action::Action;
 use crate::guards::Guards;
 use crate::scope::Scope;
-use crate::state::{EpochState, Head, Reconciler, Shelf, State, Term};
+use crate::state::{EpochState, Head, Reconciler, SLOTS_MAX, Shelf, State, Term};
 use crate::steps::redis::is_same;
 use crate::steps::sql::Facts;
 
@@ -49,6 +49,7 @@ impl Protocol {
         state.nodes[0].term = Term { run: 1, replid: 1 };
         state.nodes[0].is_primary = true;
         state.nodes[1].term = Term { run: 2, replid: 1 };
+        state.sql.target = self.scope.capacity;
         (state.next_life, state.next_nonce) = (3, 1);
         for step in [Action::Prepare(0), Action::OpenRow(0), Action::OpenLedger(0)] {
             state = self.after(&State { budget: crate::scope::Budget::ENDLESS, ..state }, step);
@@ -95,6 +96,16 @@ impl Protocol {
             (false, false) => Move::Open,
             (false, true) => Move::Renew,
         }
+    }
+
+    /// Tells whether more is set aside or booked than is on offer, and some of it is set aside.
+    pub fn has_excess(&self, state: &State) -> bool {
+        let sql = &state.sql;
+        let Some(row) = sql.epoch(sql.current()) else { return false };
+        (0..SLOTS_MAX).any(|slot| {
+            sql.booked[slot] + sql.escrowed[slot] > sql.target[slot]
+                && row.granted[slot] > row.consumed[slot]
+        })
     }
 
     /// Tells whether a node holds the ledger of the open current epoch.

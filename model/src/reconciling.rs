@@ -81,7 +81,7 @@ impl Protocol {
 
     /// R6 in Redis, planned or taken up.
     fn freeze(&self, state: &mut State, node: usize) -> Reconciler {
-        if self.what_next(state, node) == Move::Sell {
+        if self.what_next(state, node) == Move::Sell && !self.has_excess(state) {
             state.budget.freezes -= 1;
         }
         let current = state.sql.current();

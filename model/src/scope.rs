@@ -59,6 +59,8 @@ budget! {
     lapses,
     /// The session is withdrawn.
     withdrawals,
+    /// What is on offer is lowered by a place.
+    lowerings,
     /// FLUSHALL.
     flushes,
     /// Redis restarts with its data.

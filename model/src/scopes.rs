@@ -118,6 +118,14 @@ pub const ALL: &[Scope] = &[
         ..PLAIN
     },
     Scope {
+        name: "lowered",
+        about: "two places, one is taken off the offer while they sell, a cancel",
+        capacity: [2, 0],
+        budget: Budget { relays: 1, cancels: 1, lowerings: 1, prepares: 1, ..NONE },
+        is_quick: false,
+        ..PLAIN
+    },
+    Scope {
         name: "queue-lost",
         about: "the queue loses everything while Redis is sound; restarts and ends with data",
         budget: Budget { relays: 2, queue_losses: 1, restarts: 1, prepares: 1, ..NONE },
@@ -194,6 +202,13 @@ pub const ALL: &[Scope] = &[
         ..PLAIN
     },
     Scope {
+        name: "freeze-failover",
+        about: "a planned end and a failover that loses its tail",
+        budget: Budget { freezes: 1, syncs: 1, failovers: 1, prepares: 2, ..NONE },
+        is_quick: false,
+        ..PLAIN
+    },
+    Scope {
         name: "failover-crowd",
         about: "three patients, two places, a failover that loses its tail",
         capacity: [2, 0],
@@ -204,9 +219,9 @@ pub const ALL: &[Scope] = &[
     },
     Scope {
         name: "failover-retries",
-        about: "a patient who repeats, another patient, a cancel, a failover that loses its tail",
+        about: "a patient who repeats, another patient, a failover that loses its tail",
         wishes: &[wish(0, 0), wish(0, 0), wish(1, 0)],
-        budget: Budget { cancels: 1, syncs: 1, failovers: 1, prepares: 1, ..NONE },
+        budget: Budget { syncs: 1, failovers: 1, prepares: 1, ..NONE },
         is_quick: false,
         ..PLAIN
     },
@@ -253,6 +268,7 @@ const LARGE: Scope = Scope {
         relays: 4,
         cancels: 3,
         lapses: 3,
+        lowerings: 2,
         withdrawals: 1,
         flushes: 2,
         restarts: 2,

@@ -179,6 +179,8 @@ pub struct Parked {
 /// PostgreSQL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sql {
+    /// What is on offer, by slot: at most its capacity.
+    pub target: [i8; SLOTS_MAX],
     /// Live bookings by slot, as counted.
     pub booked: [i8; SLOTS_MAX],
     /// Set aside for ledgers, by slot.

@@ -148,7 +148,8 @@ impl Sql {
         }
         let current = self.current();
         for slot in 0..SLOTS_MAX {
-            let free = facts.capacity[slot] - self.booked[slot] - self.escrowed[slot];
+            let offer = self.target[slot].min(facts.capacity[slot]);
+            let free = offer - self.booked[slot] - self.escrowed[slot];
             if free > 0 {
                 self.escrowed[slot] += free;
                 if let Some(epoch) = self.epoch_mut(current) {
