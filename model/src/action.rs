@@ -76,6 +76,8 @@ pub enum Action {
     Close(u8, u8),
     /// C1.
     Cancel(u8),
+    /// S1: the look, of a booking and at a node.
+    LookLapse(u8, u8),
     /// S1.
     Lapse(u8),
     /// P1.
@@ -171,6 +173,7 @@ impl fmt::Display for Action {
             }
             Self::Close(r, e) => write!(f, "R9 reconciler {r} closes epoch {e}"),
             Self::Cancel(b) => write!(f, "C1 booking {b} is cancelled"),
+            Self::LookLapse(b, node) => write!(f, "S1 booking {b} is nowhere on Redis {node}"),
             Self::Lapse(b) => write!(f, "S1 booking {b} lapses"),
             Self::ReplayParked(b) => write!(f, "P1 parked booking {b} is replayed"),
             Self::Discard(b) => write!(f, "P1 parked booking {b} is discarded"),

@@ -40,6 +40,7 @@ impl Protocol {
             _ => Request::Done,
         });
         state.reconcilers = [Reconciler::Idle; 2];
+        state.lapsing = 0;
         state
     }
 

@@ -5,7 +5,7 @@
 use crate::action::Action;
 use crate::consuming::is_done;
 use crate::protocol::{Move, Protocol};
-use crate::state::{EpochState, Message, Reconciler, Request, State};
+use crate::state::{EpochState, Message, Reconciler, Request, State, bit};
 
 /// Messages in front that a consumer may have in hand.
 const PREFETCH: usize = 2;
@@ -122,16 +122,21 @@ impl Protocol {
             let is_out = state.redis().data.out[at] != 0;
             match state.sql.rows[at] {
                 None if is_out && state.budget.relays > 0 => found.push(Action::Relay(id)),
-                None if state.ghost.held_in[at] != 0 && state.budget.lapses > 0 => {
-                    found.push(Action::Lapse(id));
+                None => {
+                    let primaries = (0_u8..).zip(&state.nodes).filter(|(_, node)| node.is_primary);
+                    if state.ghost.held_in[at] != 0 && state.budget.lapses > 0 {
+                        found.extend(primaries.map(|(node, _)| Action::LookLapse(id, node)));
+                    }
                 }
-                None => {}
                 Some(row) => {
                     found.push(Action::Settle(id));
                     if row.state.is_live() && state.budget.cancels > 0 {
                         found.push(Action::Cancel(id));
                     }
                 }
+            }
+            if state.lapsing & bit(id) != 0 {
+                found.push(Action::Lapse(id));
             }
             match state.sql.parked[at] {
                 Some(parked) if parked.legible => found.push(Action::ReplayParked(id)),
@@ -166,7 +171,7 @@ impl Protocol {
             Move::Renew if state.budget.prepares > 0 => found.push(Action::Prepare(r)),
             Move::Freeze => found.push(Action::FreezeLedger(r)),
             Move::Sell if state.budget.freezes > 0 || self.has_excess(state) => {
-                found.push(Action::FreezeLedger(r))
+                found.push(Action::FreezeLedger(r));
             }
             Move::Open => found.push(Action::OpenLedger(r)),
             Move::Renew | Move::Sell | Move::Wait => {}

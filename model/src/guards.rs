@@ -77,6 +77,12 @@ guards! {
     close_minds_outbox => "close ignores the outbox";
     /// P1 is one transaction.
     parked_replayed_in_place => "a parked booking is replayed through the queue";
+    /// S1 believes only an open ledger on its own term.
+    lapse_needs_ledger => "a booking lapses by what an empty Redis shows";
+    /// S1 waits for every older epoch.
+    lapse_waits => "a booking lapses while older epochs are not closed";
+    /// R2 compares the current epoch.
+    open_compares => "two reconcilers open an epoch each";
     /// W1: a rejection uses its unit.
     rejection_consumes => "a rejection does not consume its unit";
     /// W3 comes after W1's commit.

@@ -3,8 +3,9 @@
 //! A step that is not possible, or that its guard refuses, changes nothing.
 
 use crate::action::Action;
-use crate::protocol::{Move, Protocol};
-use crate::state::{Data, Message, Node, State, Term, bit};
+use crate::protocol::Protocol;
+use crate::state::{Data, Message, Node, Shelf, State, Term, bit};
+use crate::steps::redis::is_same;
 
 impl Protocol {
     /// The state after a step.
@@ -48,7 +49,12 @@ impl Protocol {
                 state.budget.cancels -= 1;
                 state.sql.cancel(id, &self.facts(), &mut state.ghost);
             }
-            Action::Lapse(id) => self.lapse(&mut state, id),
+            Action::LookLapse(id, node) => self.look_lapse(&mut state, id, node),
+            Action::Lapse(id) => {
+                state.lapsing &= !bit(id);
+                let e = state.ghost.held_in[usize::from(id)];
+                state.sql.lapse(id, e, &self.guards, &mut state.ghost);
+            }
             Action::ReplayParked(id) => self.replay_parked(&mut state, id),
             Action::Discard(id) => state.sql.parked[usize::from(id)] = None,
             Action::Withdraw => {
@@ -77,14 +83,19 @@ impl Protocol {
         self.forget_overwritten(state, false);
     }
 
-    fn lapse(&self, state: &mut State, id: u8) {
+    /// S1 as a gateway looks: on whichever primary it is connected to, an open ledger of the epoch it
+    /// takes for the current one, which is no older than the booking's.
+    fn look_lapse(&self, state: &mut State, id: u8, node: u8) {
         let e = state.ghost.held_in[usize::from(id)];
-        let is_out = state.redis().data.out[usize::from(id)] != 0;
-        if e == 0 || is_out || self.what_next(state, usize::from(state.primary)) != Move::Sell {
-            return;
+        let Node { term, data, .. } = &state.nodes[usize::from(node)];
+        let is_true = data.head.is_some_and(|head| {
+            head.shelf == Shelf::Open && is_same(head.term, *term, &self.guards) && head.e >= e
+        });
+        if e != 0 && (is_true || !self.guards.lapse_needs_ledger) && data.out[usize::from(id)] == 0
+        {
+            state.budget.lapses -= 1;
+            state.lapsing |= bit(id);
         }
-        state.budget.lapses -= 1;
-        state.sql.lapse(id, e, &mut state.ghost);
     }
 
     fn replay_parked(&self, state: &mut State, id: u8) {

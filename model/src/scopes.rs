@@ -165,6 +165,14 @@ pub const ALL: &[Scope] = &[
         ..PLAIN
     },
     Scope {
+        name: "openers",
+        about: "two reconcilers open the next epoch at once",
+        wishes: &[wish(0, 0)],
+        reconcilers: 2,
+        budget: Budget { flushes: 1, prepares: 2, ..NONE },
+        ..PLAIN
+    },
+    Scope {
         name: "top-ups",
         about: "two reconcilers grant what a cancel freed, each reading and applying apart",
         wishes: &[wish(0, 0), wish(0, 1)],
@@ -198,6 +206,14 @@ pub const ALL: &[Scope] = &[
         reconcilers: 2,
         is_fine: true,
         budget: Budget { freezes: 1, prepares: 2, ..NONE },
+        is_quick: false,
+        ..PLAIN
+    },
+    Scope {
+        name: "lapse-failover",
+        about: "a pending booking lapses by what a former primary shows",
+        wishes: &[wish(0, 0), wish(0, 0)],
+        budget: Budget { syncs: 1, failovers: 1, prepares: 2, lapses: 2, ..NONE },
         is_quick: false,
         ..PLAIN
     },

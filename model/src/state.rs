@@ -274,6 +274,8 @@ pub struct State {
     pub sql: Sql,
     /// Requests.
     pub requests: [Request; REQUESTS_MAX],
+    /// Bookings that a gateway found nowhere and is about to lapse, by bit.
+    pub lapsing: u8,
     /// Reconcilers.
     pub reconcilers: [Reconciler; 2],
     /// What may still happen.

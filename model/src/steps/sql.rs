@@ -167,7 +167,7 @@ impl Sql {
         nonce: u8,
         facts: &Facts<'_>,
     ) -> Option<u8> {
-        if self.current() != current {
+        if self.current() != current && facts.guards.open_compares {
             return None;
         }
         if let Some(epoch) = self.epoch_mut(current).filter(|row| row.state == EpochState::Open) {
@@ -175,7 +175,7 @@ impl Sql {
         }
         self.epochs.push(EpochRow { term, nonce, ..EpochRow::default() });
         self.grant_free(facts);
-        Some(current + 1)
+        Some(self.current())
     }
 
     /// R4: grants what is free to the current epoch, if it is open.
@@ -241,9 +241,9 @@ impl Sql {
     }
 
     /// S1: ends a pending booking that nothing holds any more.
-    pub fn lapse(&mut self, id: u8, e: u8, ghost: &mut Ghost) {
+    pub fn lapse(&mut self, id: u8, e: u8, guards: &Guards, ghost: &mut Ghost) {
         let is_sealed = self.epochs.items().iter().any(|row| row.state == EpochState::Sealed);
-        if !is_sealed && self.rows[usize::from(id)].is_none() {
+        if !(is_sealed && guards.lapse_waits) && self.rows[usize::from(id)].is_none() {
             let (state, reason) = (RowState::Rejected, Some(Reason::Lapsed));
             self.set_row(id, Row { state, reason, e }, ghost);
         }
