@@ -44,6 +44,8 @@ pub enum Action {
     Settle(u8),
     /// The channel closes, or the worker dies.
     CloseChannel,
+    /// As before, and so many messages in hand come back behind all others.
+    CloseScrambled(u8),
     /// Nack with requeue: broken.
     Nack(u8),
     /// Dead-lettered, to be consumed from the parking queue: broken.
@@ -115,6 +117,7 @@ impl Action {
                 | Self::Silence(_)
                 | Self::Park(_)
                 | Self::CloseChannel
+                | Self::CloseScrambled(_)
                 | Self::Nack(_)
                 | Self::DeadLetter(_)
                 | Self::CancelConsumer(_)
@@ -154,6 +157,9 @@ impl fmt::Display for Action {
             Self::Meet => write!(f, "W5 worker meets the barrier in front"),
             Self::Settle(b) => write!(f, "W4 booking {b} is settled"),
             Self::CloseChannel => write!(f, "!! channel closes, all is delivered again"),
+            Self::CloseScrambled(n) => {
+                write!(f, "!! channel closes, {n} come back behind all others")
+            }
             Self::Nack(at) => write!(f, "!! worker nacks message {at} with requeue"),
             Self::DeadLetter(at) => write!(f, "!! message {at} is dead-lettered"),
             Self::Lower => write!(f, "!! an admin lowers what is on offer"),

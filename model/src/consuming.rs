@@ -41,6 +41,14 @@ impl Protocol {
                 state.budget.closes -= 1;
                 begin_life(state);
             }
+            Action::CloseScrambled(count) => {
+                state.budget.scrambles -= 1;
+                for _ in 0..count {
+                    let message = state.queue.remove(0);
+                    state.queue.push(message);
+                }
+                begin_life(state);
+            }
             Action::Nack(at) => {
                 state.budget.closes -= 1;
                 let message = state.queue.remove(usize::from(at));

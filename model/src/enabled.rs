@@ -93,6 +93,7 @@ impl Protocol {
                     (budget.silences > 0, Action::Silence(at)),
                     (budget.parkings > 0, Action::Park(at)),
                     (budget.corruptions > 0, Action::Corrupt(at)),
+                    (budget.scrambles > 0, Action::CloseScrambled(at + 1)),
                     (budget.closes > 0 && !guards.no_requeue, Action::Nack(at)),
                     (
                         budget.closes > 0 && !guards.no_dead_letters && state.stray.is_empty(),

@@ -43,7 +43,7 @@ pub const ALL: &[Mutant] = &[
     mutant("one-id-two-epochs", &["one_epoch_per_id"], "lapse", "I6"),
     mutant("outbox-deleted-on-confirm", &["outbox_until_row"], "queue-lost", "I3"),
     mutant("barrier-before-seal", &["barrier_after_seal"], "flush", "I4"),
-    mutant("plain-barrier", &["barrier_echoed", "close_hands_over"], "flush", "I4"),
+    mutant("plain-barrier", &["barrier_echoed"], "scrambled", "I4"),
     mutant("nack-requeues", &["no_requeue"], "flush", "I4"),
     mutant("dead-lettered", &["no_dead_letters"], "flush", "I4"),
     mutant("consumer-cancelled", &["close_hands_over"], "flush", "I4"),

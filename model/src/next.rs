@@ -27,6 +27,7 @@ impl Protocol {
             | Action::Ack(_)
             | Action::Meet
             | Action::CloseChannel
+            | Action::CloseScrambled(_)
             | Action::Nack(_)
             | Action::DeadLetter(_)
             | Action::CancelConsumer(_)

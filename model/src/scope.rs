@@ -71,6 +71,8 @@ budget! {
     failovers,
     /// The channel closes, or the worker dies.
     closes,
+    /// The channel closes and the broker puts what was in hand behind all other messages.
+    scrambles,
     /// A reconciler dies between two steps.
     deaths,
     /// The queue loses everything.

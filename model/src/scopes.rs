@@ -50,6 +50,12 @@ pub const ALL: &[Scope] = &[
         ..PLAIN
     },
     Scope {
+        name: "scrambled",
+        about: "FLUSHALL, and a broker that puts what was in hand behind all other messages",
+        budget: Budget { relays: 1, flushes: 1, prepares: 1, scrambles: 2, ..NONE },
+        ..PLAIN
+    },
+    Scope {
         name: "silent",
         about: "the database says nothing of a booking, FLUSHALL",
         budget: Budget { relays: 1, flushes: 1, prepares: 1, silences: 1, ..NONE },
@@ -291,6 +297,7 @@ const LARGE: Scope = Scope {
         syncs: 3,
         failovers: 2,
         closes: 3,
+        scrambles: 2,
         deaths: 3,
         queue_losses: 0,
         corruptions: 0,
