@@ -62,3 +62,17 @@ fn a_walk_that_breaks_something_is_shrunk_to_a_trace_that_does_it_again() {
         assert_ne!(replay(&broken.protocol, &without).1, property, "step {at} is not needed");
     }
 }
+
+#[test]
+fn the_loss_of_a_second_line_alone_breaks_nothing() {
+    for (guard, _) in mutants::SECOND_LINES {
+        let mut guards = Guards::default();
+        assert!(guards.take_out(guard), "{guard}");
+        for name in ["flush", "failback", "restart"] {
+            let scope = scopes::ALL.iter().find(|scope| scope.name == name).expect("a scope");
+            let found = explore(&Protocol { scope: *scope, guards }, 2).violation;
+            assert_eq!(found, None, "{guard} in {name}");
+        }
+        assert!(walk_all(0, 2_000, guards, 2, |_| {}).violation.is_none(), "{guard}");
+    }
+}
