@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::{self, Bench};
 use crate::demo::{self, Demo};
 use crate::jmeter::{self, Jmeter};
+use crate::model::{self, Model};
 use crate::stack::{self, Options};
 use crate::{test, tidy};
 
@@ -60,6 +61,12 @@ enum Command {
     Reset,
     /// Run a JMeter plan against the stack of `up`, write its HTML report, then audit
     Jmeter(Jmeter),
+    /// Explore the protocol's model: every state of small worlds, random walks through larger ones
+    ///
+    /// Options: `--seeds N`, `--first-seed S`, `--scope NAME`, `--quick`, `--mutant NAME` (or `all`),
+    /// `--json`. Fails if anything is broken.
+    #[command(disable_help_flag = true)]
+    Model(Model),
     /// Run every check and test on private servers: formatting, tidy, lints, unit to end-to-end
     Test {
         /// Leave out the lints and the end-to-end tests
@@ -107,6 +114,7 @@ impl Cli {
             Command::Logs { part, follow } => stack::commands::logs(part.as_deref(), follow),
             Command::Restart { parts, kill } => stack::commands::restart(parts, kill).await,
             Command::Reset => stack::commands::reset().await,
+            Command::Model(model) => model::run(model).await,
             Command::Test { fast } => test::run(fast).await,
             Command::Tidy { record } => tidy::run(record),
         }

@@ -14,6 +14,7 @@ mod install;
 mod interrupt;
 mod jmeter;
 mod lock;
+mod model;
 mod stack;
 mod test;
 mod tidy;

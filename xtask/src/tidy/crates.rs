@@ -3,7 +3,7 @@
 use super::Source;
 
 /// Crates of ours that each one may use. `None` is a development crate: any.
-const INTERNAL: [(&str, Option<&[&str]>); 11] = [
+const INTERNAL: [(&str, Option<&[&str]>); 12] = [
     ("booking", Some(&[])),
     ("inventory", Some(&["booking"])),
     ("ledger", Some(&["booking"])),
@@ -15,6 +15,7 @@ const INTERNAL: [(&str, Option<&[&str]>); 11] = [
     ("e2e", None),
     ("rush", None),
     ("xtask", None),
+    ("model", Some(&["booking"])),
 ];
 
 /// What any crate of ours may use in its tests.
