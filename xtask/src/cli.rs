@@ -7,6 +7,7 @@ use crate::bench::{self, Bench};
 use crate::demo::{self, Demo};
 use crate::jmeter::{self, Jmeter};
 use crate::model::{self, Model};
+use crate::mutants::{self, Mutants};
 use crate::stack::{self, Options};
 use crate::{test, tidy};
 
@@ -67,6 +68,8 @@ enum Command {
     /// `--json`. Fails if anything is broken.
     #[command(disable_help_flag = true)]
     Model(Model),
+    /// Take the guards out one by one, in a copy of the tree, and see that a test fails for each
+    Mutants(Mutants),
     /// Run every check and test on private servers: formatting, tidy, lints, unit to end-to-end
     Test {
         /// Leave out the lints and the end-to-end tests
@@ -115,6 +118,7 @@ impl Cli {
             Command::Restart { parts, kill } => stack::commands::restart(parts, kill).await,
             Command::Reset => stack::commands::reset().await,
             Command::Model(model) => model::run(model).await,
+            Command::Mutants(options) => mutants::run(options).await,
             Command::Test { fast } => test::run(fast).await,
             Command::Tidy { record } => tidy::run(record),
         }

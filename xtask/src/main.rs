@@ -15,6 +15,7 @@ mod interrupt;
 mod jmeter;
 mod lock;
 mod model;
+mod mutants;
 mod stack;
 mod test;
 mod tidy;
