@@ -14,6 +14,7 @@
 
 pub mod admin;
 pub mod audit;
+pub mod chaos;
 pub mod options;
 pub mod person;
 pub mod program;
