@@ -160,6 +160,7 @@ impl Sum {
         report.recovered += verdict.recovered;
         report.oversold += verdict.oversold;
         report.leaked += verdict.leaked;
+        report.hasty_refusals += verdict.hasty_refusals;
         report.slow_recovery.extend(slow);
         for kind in faults {
             *report.faults.entry(kind.to_string()).or_default() += 1;

@@ -32,6 +32,8 @@ pub struct Report {
     pub oversold: u64,
     /// Places that are neither booked, nor for sale, nor free (I6).
     pub leaked: u64,
+    /// Repeats refused as sold out by a gateway that did not know yet: excepted from I8.
+    pub hasty_refusals: u64,
     /// Every violation with its round.
     pub violations: Vec<String>,
     /// Strikes by kind.
@@ -62,6 +64,7 @@ impl Report {
             ("unexpected", self.unexpected),
             ("oversold", self.oversold),
             ("leaked", self.leaked),
+            ("hasty_refusals", self.hasty_refusals),
         ];
         for (name, count) in counts {
             writeln!(out, "  {name:<24} {count:>8}")?;

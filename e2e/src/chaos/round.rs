@@ -113,6 +113,7 @@ impl Round<'_> {
         outcome.verdict.unexpected += beside.unexpected;
         outcome.verdict.oversold += beside.oversold;
         outcome.verdict.leaked += beside.leaked;
+        outcome.verdict.hasty_refusals += beside.hasty_refusals;
         outcome.verdict.violations = violations;
         if !outcome.verdict.violations.is_empty() {
             self.keep(&[&stage, &aside], redis_was_lost)?;
