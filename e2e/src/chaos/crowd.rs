@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::visitor::{Ending, Visitor, Waiting};
 
 /// How often somebody comes.
-const COMES_EVERY: Duration = Duration::from_millis(60);
+const COMES_EVERY: Duration = Duration::from_millis(40);
 /// How many come at once to fill what is left.
 const AT_ONCE: usize = 32;
 /// How many of the patients come only in the end.

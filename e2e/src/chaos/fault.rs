@@ -218,6 +218,8 @@ impl Drawer {
             95..99 => self.rng.random_range(8_000..20_000),
             _ => self.rng.random_range(20_000..60_000),
         };
+        // To sleep through a failover takes as long as one: seal, open, drain, close.
+        let ms = if kind == Kind::GatewayPastFailover { ms + 3_000 } else { ms };
         Strike {
             kind,
             which: self.rng.random_range(0..1_000),

@@ -14,6 +14,7 @@
 mod cluster;
 mod crowd;
 mod echo;
+mod exceptions;
 mod fault;
 mod records;
 mod recovery;
@@ -161,6 +162,7 @@ impl Sum {
         report.oversold += verdict.oversold;
         report.leaked += verdict.leaked;
         report.hasty_refusals += verdict.hasty_refusals;
+        report.forgotten += verdict.forgotten;
         report.slow_recovery.extend(slow);
         for kind in faults {
             *report.faults.entry(kind.to_string()).or_default() += 1;

@@ -34,6 +34,8 @@ pub struct Report {
     pub leaked: u64,
     /// Repeats refused as sold out by a gateway that did not know yet: excepted from I8.
     pub hasty_refusals: u64,
+    /// Bookings that were never more than pending and that went with Redis: excepted from I8 and I10.
+    pub forgotten: u64,
     /// Every violation with its round.
     pub violations: Vec<String>,
     /// Strikes by kind.
@@ -65,6 +67,7 @@ impl Report {
             ("oversold", self.oversold),
             ("leaked", self.leaked),
             ("hasty_refusals", self.hasty_refusals),
+            ("forgotten", self.forgotten),
         ];
         for (name, count) in counts {
             writeln!(out, "  {name:<24} {count:>8}")?;

@@ -28,7 +28,7 @@ const SCOUT_PLACES: u32 = 1_200;
 /// Those who measure: one booking each.
 const SCOUTS: u32 = 1_000;
 /// Patients who may come.
-const PATIENTS: u32 = 2_000;
+const PATIENTS: u32 = 2_600;
 /// How long the crowd keeps coming after the last fault.
 const AFTERMATH: Duration = Duration::from_secs(2);
 /// L1: when every promise is kept.
@@ -114,6 +114,7 @@ impl Round<'_> {
         outcome.verdict.oversold += beside.oversold;
         outcome.verdict.leaked += beside.leaked;
         outcome.verdict.hasty_refusals += beside.hasty_refusals;
+        outcome.verdict.forgotten += beside.forgotten;
         outcome.verdict.violations = violations;
         if !outcome.verdict.violations.is_empty() {
             self.keep(&[&stage, &aside], redis_was_lost)?;

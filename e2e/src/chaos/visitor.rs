@@ -26,6 +26,8 @@ const RETRY: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// How often the gateway that answered last is asked again, in %.
 const FAITHFUL_PERCENT: u32 = 80;
+/// How often "no such booking" is asked again before it is believed.
+const NOT_FOUND_MAX: u32 = 10;
 /// How long one question may be held open, s.
 const LONG_POLL_S: u32 = 2;
 
@@ -173,8 +175,10 @@ impl Visitor {
         Some(false)
     }
 
-    /// Asks what became of a booking until that is final; `None` when time is up.
+    /// Asks what became of a booking until that is final, or pending and known nowhere any more;
+    /// `None` when time is up.
     pub(super) async fn follow(&mut self, id: BookingId) -> Option<Status> {
+        let mut not_found = 0;
         let path = format!("/v1/bookings/{id}?wait={LONG_POLL_S}");
         while !self.is_late() {
             let door = self.next_door();
@@ -185,6 +189,11 @@ impl Visitor {
             match answer {
                 Answer::Booking { status, .. } if status.is_final() => return Some(status),
                 Answer::Booking { .. } => self.pause(Duration::from_millis(50)).await,
+                Answer::NotFound if not_found >= NOT_FOUND_MAX => return Some(Status::Pending),
+                Answer::NotFound => {
+                    not_found += 1;
+                    self.pause(RETRY).await;
+                }
                 _ => self.pause(RETRY).await,
             }
         }
