@@ -127,6 +127,19 @@ impl Kind {
         }
     }
 
+    /// Tells whether the part is back as soon as it was struck, with nothing to wait for.
+    pub(super) const fn is_momentary(self) -> bool {
+        matches!(
+            self,
+            Self::RedisFlush
+                | Self::RedisScriptFlush
+                | Self::RedisFailover
+                | Self::RedisFailback
+                | Self::RabbitQueueDeleted
+                | Self::RabbitCloses
+        )
+    }
+
     /// Tells whether Redis forgets what it had acknowledged.
     pub(super) const fn empties_redis(self) -> bool {
         matches!(

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use booking::{Partition, PartitionCount, SlotId};
-use hyper::header::HeaderValue;
 use rush::answer::{Answer, Status};
 use rush::prepare::Member;
 use rush::tokens::Minter;
 use serde::Serialize;
-use tokio::time::{Instant, sleep};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval};
 
 use super::fault::Part;
 use super::visitor::{Visitor, Waiting};
 
 /// How often a part on its way back is tried.
-const TRY_EVERY: Duration = Duration::from_millis(50);
+const TRY_EVERY: Duration = Duration::from_millis(150);
 /// When waiting for a part ends: this many times what is promised.
 const PATIENCE: u32 = 10;
 
@@ -71,6 +72,7 @@ pub(super) struct Scouts {
     pub(super) minter: Arc<Minter>,
     pub(super) partitions: PartitionCount,
     next: usize,
+    tries: JoinSet<()>,
 }
 
 impl Scouts {
@@ -80,24 +82,36 @@ impl Scouts {
         minter: Arc<Minter>,
         partitions: PartitionCount,
     ) -> Self {
-        Self { waiting, members, minter, partitions, next: 0 }
+        Self { waiting, members, minter, partitions, next: 0, tries: JoinSet::new() }
     }
 
     /// Measures how long it takes until the part is of use in every partition; at most
-    /// [`Use::unbearable`].
+    /// [`Use::unbearable`]. Tries overlap, so that one that hangs does not hide the next.
     pub(super) async fn measure(&mut self, what: Use) -> Duration {
         let from = Instant::now();
-        for slot in self.slot_by_partition().into_values() {
-            while from.elapsed() < what.unbearable() {
-                let until = from + what.unbearable();
-                match tokio::time::timeout_at(until, self.try_once(what, slot)).await {
-                    Ok(true) => break,
-                    Ok(false) => sleep(TRY_EVERY).await,
-                    Err(_) => {}
+        let mut missing = self.slot_by_partition();
+        let (sender, mut arrived) = mpsc::unbounded_channel();
+        let mut clock = interval(TRY_EVERY);
+        let mut door = 0;
+        while !missing.is_empty() && from.elapsed() < what.unbearable() {
+            tokio::select! {
+                _ = clock.tick() => {
+                    door += 1;
+                    for (partition, slot) in &missing {
+                        self.try_once(what, *partition, *slot, door, sender.clone());
+                    }
+                }
+                found = arrived.recv() => {
+                    missing.retain(|partition, _| Some(*partition) != found);
                 }
             }
         }
         from.elapsed()
+    }
+
+    /// Waits until all tries have their answers, so that every request is written down.
+    pub(super) async fn ended(&mut self) {
+        while self.tries.join_next().await.is_some() {}
     }
 
     fn slot_by_partition(&self) -> BTreeMap<Partition, SlotId> {
@@ -105,27 +119,42 @@ impl Scouts {
         slots.map(|slot| (self.partitions.of_slot(*slot), *slot)).collect()
     }
 
-    async fn try_once(&mut self, what: Use, slot: SlotId) -> bool {
+    fn try_once(
+        &mut self,
+        what: Use,
+        partition: Partition,
+        slot: SlotId,
+        door: usize,
+        done: mpsc::UnboundedSender<Partition>,
+    ) {
         let nth = self.next;
         self.next += 1;
-        let Some(member) = self.members.get(nth % self.members.len().max(1)) else { return false };
-        let Ok(authorization): Result<HeaderValue, _> = self.minter.mint(*member) else {
-            return false;
-        };
+        let Some(member) = self.members.get(nth % self.members.len().max(1)) else { return };
+        let Ok(authorization) = self.minter.mint(*member) else { return };
         let seed = u64::try_from(nth).unwrap_or(0);
         let waiting = Arc::clone(&self.waiting);
-        let mut scout = Visitor::new(*member, authorization, waiting, seed);
-        let key = format!("{}-scout-{nth}", self.waiting.run);
-        match (what, scout.ask(slot, &key, nth % self.waiting.doors.len().max(1)).await) {
-            (Use::Admission, Answer::Booking { .. })
-            | (Use::Publishing, Answer::Booking { status: Status::Queued | Status::Booked, .. }) => {
-                true
+        let door = door % waiting.doors.len().max(1);
+        let key = format!("{}-scout-{nth}", waiting.run);
+        let scout = Visitor::new(*member, authorization, waiting, seed);
+        self.tries.spawn(async move {
+            if is_of_use(what, scout, slot, &key, door).await {
+                // Nobody listens any more if another was faster.
+                let _ = done.send(partition);
             }
-            (Use::Persisting, Answer::Booking { id, .. }) => {
-                scout.follow(id).await == Some(Status::Booked)
-            }
-            _ => false,
+        });
+    }
+}
+
+async fn is_of_use(what: Use, mut scout: Visitor, slot: SlotId, key: &str, door: usize) -> bool {
+    match (what, scout.ask(slot, key, door).await) {
+        (Use::Admission, Answer::Booking { .. })
+        | (Use::Publishing, Answer::Booking { status: Status::Queued | Status::Booked, .. }) => {
+            true
         }
+        (Use::Persisting, Answer::Booking { id, .. }) => {
+            scout.follow(id).await == Some(Status::Booked)
+        }
+        _ => false,
     }
 }
 

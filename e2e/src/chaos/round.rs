@@ -91,6 +91,7 @@ impl Round<'_> {
         sleep(AFTERMATH).await;
         ending.send_replace(Some(calm_at + FINAL_WITHIN));
         crowd.stop_coming();
+        scouts.ended().await;
         violations.extend(self.all_final(&stage, &aside, calm_at, &mut outcome).await?);
         let unanswered = crowd.ended().await;
         if unanswered > 0 {
@@ -163,7 +164,11 @@ impl Round<'_> {
             }
             self.cluster.inflict(strike).await.with_context(|| format!("{}", strike.kind))?;
         }
-        sleep(first.lasts).await;
+        let struck_at = Instant::now();
+        let measured = Use::of(first.kind.part()).filter(|_| strikes.len() == 1);
+        let (at_once, after) = measured.into_iter().partition(|_| first.kind.is_momentary());
+        self.measure(first.kind, at_once, scouts, outcome, violations).await;
+        sleep(first.lasts.saturating_sub(struck_at.elapsed())).await;
         for strike in strikes {
             let healing = self.cluster.heal(strike).await;
             healing.with_context(|| format!("the end of {}", strike.kind))?;
@@ -172,10 +177,24 @@ impl Round<'_> {
             let count = echo.await.context("publishing again")?;
             (self.say)(&format!("{count} bookings were published again"));
         }
-        if let (Some(what), [one]) = (Use::of(first.kind.part()), strikes) {
+        self.measure(first.kind, after, scouts, outcome, violations).await;
+        violations.extend(self.cluster.ended());
+        Ok(())
+    }
+
+    /// L2: how soon a part that is back is of use again.
+    async fn measure(
+        &self,
+        kind: Kind,
+        what: Vec<Use>,
+        scouts: &mut Scouts,
+        outcome: &mut Outcome,
+        violations: &mut Vec<String>,
+    ) {
+        for what in what {
             let took = scouts.measure(what).await;
             outcome.recoveries.push((what.name(), ms(took)));
-            let text = format!("{} {} ms after {}", what.name(), ms(took), one.kind);
+            let text = format!("{} {} ms after {kind}", what.name(), ms(took));
             (self.say)(&text);
             if took >= what.unbearable() {
                 violations.push(format!("L2: {text}"));
@@ -183,8 +202,6 @@ impl Round<'_> {
                 outcome.slow.push(format!("round {}: {text}", self.number));
             }
         }
-        violations.extend(self.cluster.ended());
-        Ok(())
     }
 
     fn echo(&self, strike: &Strike) -> Result<Echo> {
