@@ -16,9 +16,12 @@ use crate::reach::http_get;
 ///
 /// Building it is not this crate's job: `cargo xtask test` builds the workspace before it tests.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let test = env::current_exe()?;
-    // The test is in target/<profile>/deps, the programs one folder up.
-    let folder = test.parent().and_then(Path::parent).context("a test lies in target/…/deps")?;
+    let this = env::current_exe()?;
+    let folder = this.parent().context("a program lies in a folder")?;
+    // Programs are in target/<profile>, tests in a folder of it.
+    let is_test = folder.ends_with("deps");
+    let folder =
+        if is_test { folder.parent().context("a test lies in target/…")? } else { folder };
     let program = folder.join(name);
     ensure!(
         program.is_file(),
@@ -62,6 +65,11 @@ impl Program {
         Ok(Self { name, settings, log, admin_port, process })
     }
 
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Waits until it says that it is ready. Fails when it ends first, with the end of its log.
     pub async fn ready(&mut self) -> Result<()> {
         let port = self.admin_port;
@@ -79,6 +87,21 @@ impl Program {
         self.process.kill();
         self.process = spawn(self.name, &self.settings, &self.log)?;
         Ok(())
+    }
+
+    /// Makes it stand still (SIGSTOP).
+    pub fn pause(&self) {
+        self.process.id().signal(Signal::Stop);
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) {
+        self.process.id().signal(Signal::Cont);
+    }
+
+    /// Its exit status, if it has ended.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.process.exit_status()
     }
 
     /// Asks it to stop.

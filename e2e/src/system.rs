@@ -27,7 +27,7 @@ use crate::program::{Program, command};
 use crate::reach::redis_command;
 use crate::{Options, Person, SOON};
 
-const PARTITIONS: u8 = 2;
+pub(crate) const PARTITIONS: u8 = 2;
 /// Keep-alive connections of patients who act one by one.
 const CONNECTIONS: usize = 16;
 /// How long their requests may take: nothing of what they ask waits longer than a second.
@@ -286,7 +286,7 @@ impl Start<'_> {
 }
 
 /// What an operator does before the first start: keys, tables, an admin.
-async fn prepare_database(
+pub(crate) async fn prepare_database(
     shared: &[(&'static str, String)],
     keys: &Path,
     password: &SecretString,
@@ -312,7 +312,7 @@ async fn succeed(command: Command) -> Result<()> {
     Ok(())
 }
 
-fn target(shared: &[(&'static str, String)]) -> Result<Target> {
+pub(crate) fn target(shared: &[(&'static str, String)]) -> Result<Target> {
     let value = |name| {
         let found = shared.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| value.clone()).context(name)
@@ -327,16 +327,16 @@ fn target(shared: &[(&'static str, String)]) -> Result<Target> {
     })
 }
 
-fn key_files(keys: &Path) -> [(&'static str, String); 2] {
+pub(crate) fn key_files(keys: &Path) -> [(&'static str, String); 2] {
     use gateway::auth::keys::{DATA_KEY, TOKEN_KEY};
     let path = |name| keys.join(name).display().to_string();
     [("SLOTRUSH_TOKEN_KEY_FILE", path(TOKEN_KEY)), ("SLOTRUSH_DATA_KEY_FILE", path(DATA_KEY))]
 }
 
-fn address(port: u16) -> String {
+pub(crate) fn address(port: u16) -> String {
     format!("127.0.0.1:{port}")
 }
 
-fn url_of(port: u16) -> Result<Url> {
+pub(crate) fn url_of(port: u16) -> Result<Url> {
     Ok(Url::parse(&format!("http://{}", address(port)))?)
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::{self, Bench};
+use crate::chaos::{self, Chaos};
 use crate::demo::{self, Demo};
 use crate::jmeter::{self, Jmeter};
 use crate::model::{self, Model};
@@ -26,6 +27,11 @@ enum Command {
     Demo(Demo),
     /// Compare bookings of one hot slot: directly with a row lock, and through this pipeline
     Bench(Bench),
+    /// Break everything around the system while patients book, and judge every invariant
+    ///
+    /// Private servers, two gateways and two workers; faults drawn from a seed. Ends with an error if
+    /// anything is violated, and says with which seed and where the logs are.
+    Chaos(Chaos),
     /// Start the system for development: Redis, RabbitMQ, PostgreSQL, gateway, worker
     ///
     /// Starts what is not running and prints where it is. Missing server programs are installed
@@ -102,6 +108,7 @@ impl Cli {
         match self.command {
             Command::Demo(demo) => demo::run(demo).await,
             Command::Bench(bench) => bench::run(bench).await,
+            Command::Chaos(options) => chaos::run(options).await,
             Command::Jmeter(options) => jmeter::run(options).await,
             Command::Up(up) => {
                 let options = Options {

@@ -73,13 +73,23 @@ pub(crate) fn cargo() -> Command {
 /// Builds gateway, worker and crowd. Always all of them at once: each choice of packages has its own
 /// features of shared libraries, and would build those again.
 pub(crate) async fn build_programs(is_release: bool) -> Result<()> {
-    let mut cargo = cargo();
-    cargo.args(["build", "--quiet", "--locked", "--bins"]);
-    cargo.args(["-p", "gateway", "-p", "booking-worker", "-p", "rush"]);
+    let mut cargo = build();
     if is_release {
         cargo.arg("--release");
     }
     succeed(&mut cargo).await
+}
+
+/// Builds the same and what breaks them, not optimised: that is built fastest, and tests have it.
+pub(crate) async fn build_chaos() -> Result<()> {
+    succeed(build().args(["-p", "e2e"])).await
+}
+
+fn build() -> Command {
+    let mut cargo = cargo();
+    cargo.args(["build", "--quiet", "--locked", "--bins"]);
+    cargo.args(["-p", "gateway", "-p", "booking-worker", "-p", "rush"]);
+    cargo
 }
 
 #[cfg(test)]

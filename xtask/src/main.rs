@@ -6,6 +6,7 @@
 //! Read first: `cli.rs`, then `stack/mod.rs`.
 
 mod bench;
+mod chaos;
 mod cli;
 mod command;
 mod cpu;

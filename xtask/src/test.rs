@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use testkit::{Postgres, Rabbit, find_program};
 
+use crate::chaos;
 use crate::command;
 use crate::install::ensure_programs;
 use crate::interrupt::unless_interrupted;
@@ -80,6 +81,11 @@ async fn steps(fast: bool, outcomes: &mut Vec<Outcome>) -> Result<()> {
         tests.env("SLOTRUSH_TEST_POSTGRES_URL", postgres.url());
         tests.env("SLOTRUSH_TEST_AMQP_URL", rabbit.url());
         step("tests", outcomes, command::succeed(&mut tests)).await;
+    }
+    if !fast {
+        // On servers of its own, and beside nothing else: it measures how soon things recover.
+        drop(servers);
+        step("chaos", outcomes, command::succeed(&mut chaos::short())).await;
     }
     Ok(())
 }
