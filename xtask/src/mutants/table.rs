@@ -177,7 +177,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ],
         package: "ledger",
         suite: Some("steps"),
-        test: "races::",
+        test: "races::an_id_that_gets_its_row_between_judging_and_writing_keeps_that_row",
     },
     Mutant {
         name: "no-places-check",
@@ -301,7 +301,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         )],
         package: "booking-worker",
         suite: Some("it"),
-        test: "re",
+        test: "recovery::a_restarted_redis_keeps_its_outbox_and_gets_a_new_epoch",
     },
     Mutant {
         name: "ack-before-commit",
@@ -313,7 +313,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         )],
         package: "booking-worker",
         suite: Some("it"),
-        test: "re",
+        test: "consume::persisting_is_back_two_seconds_after_postgresql",
     },
     Mutant {
         name: "ack-of-ids-not-returned",
@@ -322,7 +322,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         edits: &[("None => Next::Alone,", "None => Next::Done(Answer::Final),")],
         package: "booking-worker",
         suite: Some("it"),
-        test: "consume::",
+        test: "consume::what_a_later_wave_could_not_persist_is_parked_and_not_lost",
     },
     Mutant {
         name: "sold-out-for-ever",
