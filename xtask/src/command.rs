@@ -76,11 +76,18 @@ pub(crate) async fn build_programs(is_release: bool) -> Result<()> {
     let mut cargo = cargo();
     cargo.args(["build", "--quiet", "--locked", "--bins"]);
     cargo.args(["-p", "gateway", "-p", "booking-worker", "-p", "rush"]);
-    if is_release {
-        cargo.arg("--release");
-    }
+    cargo.args(build_kind(is_release));
     succeed(&mut cargo).await
 }
+
+/// Builds for users are optimised and have no failpoints; builds for developers and tests have.
+fn build_kind(is_release: bool) -> &'static [&'static str] {
+    if is_release { &["--release"] } else { &WITH_FAILPOINTS }
+}
+
+/// What gives the programs their failpoints.
+pub(crate) const WITH_FAILPOINTS: [&str; 2] =
+    ["--features", "gateway/failpoints,booking-worker/failpoints"];
 
 #[cfg(test)]
 mod tests {
@@ -91,6 +98,12 @@ mod tests {
         let error = succeed(Command::new("sh").args(["-c", "exit 3"])).await;
         let error = error.expect_err("it fails").to_string();
         assert!(error.contains("sh -c exit 3") && error.contains('3'), "{error}");
+    }
+
+    #[test]
+    fn an_optimised_build_has_no_failpoints() {
+        assert_eq!(build_kind(true), ["--release"]);
+        assert_eq!(build_kind(false), WITH_FAILPOINTS);
     }
 
     #[tokio::test]

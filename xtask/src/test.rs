@@ -58,7 +58,8 @@ async fn steps(fast: bool, outcomes: &mut Vec<Outcome>) -> Result<()> {
     step("tidy", outcomes, async { tidy::run(false) }).await;
     if !fast {
         let mut lints = cargo();
-        lints.args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
+        lints.args(["clippy", "--workspace", "--all-targets", "--locked"]);
+        lints.args(command::WITH_FAILPOINTS).args(["--", "-D", "warnings"]);
         step("lints", outcomes, command::succeed(&mut lints)).await;
     }
     // This builds the programs too, because they have tests of their own. Building them apart would
@@ -120,7 +121,7 @@ fn runner(fast: bool) -> Command {
     } else {
         command.arg("test");
     }
-    command.args(["--workspace", "--locked"]);
+    command.args(["--workspace", "--locked"]).args(command::WITH_FAILPOINTS);
     if fast {
         command.args(["--exclude", "e2e"]);
     }

@@ -1,5 +1,6 @@
 //! The system tests. One program, so that it is linked once.
 
+mod crash;
 mod deaths;
 mod outages;
 mod places;
