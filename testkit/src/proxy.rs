@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -25,11 +26,26 @@ enum Network {
     Cut,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct State {
     network: Network,
+    /// A request with these bytes is the last one that is answered to nobody.
+    mute_at: Option<Arc<[u8]>>,
     /// How often it was cut: a connection from before a cut is dead, even if it missed the moment.
     cuts: u64,
+}
+
+impl State {
+    /// Falls silent if this is the request for it; tells whether it did.
+    fn mute_if_asked(&mut self, request: &[u8]) -> bool {
+        let is_it = |bytes: &Arc<[u8]>| request.windows(bytes.len().max(1)).any(|w| w == &**bytes);
+        let is_asked = self.mute_at.as_ref().is_some_and(is_it);
+        if is_asked {
+            self.network = Network::Muted;
+            self.mute_at = None;
+        }
+        is_asked
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +73,9 @@ impl Proxy {
         let url = format!("{}127.0.0.1:{port}{}", &target[..from], &target[to..]);
         let found = tokio::net::lookup_host(&address).await;
         drop(found.with_context(|| format!("{address} is no host:port"))?);
-        let (state, seen) = watch::channel(State { network: Network::Whole, cuts: 0 });
-        let accepting = tokio::spawn(accept(listener, address, seen));
+        let whole = State { network: Network::Whole, mute_at: None, cuts: 0 };
+        let state = watch::Sender::new(whole);
+        let accepting = tokio::spawn(accept(listener, address, state.clone()));
         Ok(Self { url, port, state, accepting })
     }
 
@@ -91,6 +108,17 @@ impl Proxy {
         self.state.send_modify(|state| state.network = Network::Muted);
     }
 
+    /// Lets everything through until a request with these bytes has passed, and is mute from then
+    /// on: what was asked there is done, and nobody hears of it. The bytes must come in one piece.
+    pub fn mute_at(&self, bytes: &[u8]) {
+        self.state.send_modify(|state| state.mute_at = Some(bytes.into()));
+    }
+
+    /// Tells whether answers are held back now.
+    pub fn is_mute(&self) -> bool {
+        self.state.borrow().network == Network::Muted
+    }
+
     /// Lets everything through again, also what was held back.
     pub fn heal(&self) {
         self.state.send_modify(|state| state.network = Network::Whole);
@@ -104,7 +132,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, address: String, state: watch::Receiver<State>) {
+async fn accept(listener: TcpListener, address: String, state: watch::Sender<State>) {
     while let Ok((client, _)) = listener.accept().await {
         if state.borrow().network != Network::Cut {
             tokio::spawn(carry(client, address.clone(), state.clone()));
@@ -112,9 +140,9 @@ async fn accept(listener: TcpListener, address: String, state: watch::Receiver<S
     }
 }
 
-async fn carry(client: TcpStream, address: String, mut state: watch::Receiver<State>) {
+async fn carry(client: TcpStream, address: String, sender: watch::Sender<State>) {
+    let mut state = sender.subscribe();
     let cuts = state.borrow().cuts;
-    let (requests, answers) = (state.clone(), state.clone());
     let both = async {
         let server = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(address)).await??;
         client.set_nodelay(true)?;
@@ -122,8 +150,8 @@ async fn carry(client: TcpStream, address: String, mut state: watch::Receiver<St
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         tokio::try_join!(
-            pump(from_client, to_server, Direction::Request, requests),
-            pump(from_server, to_client, Direction::Answer, answers),
+            pump(from_client, to_server, Direction::Request, &sender),
+            pump(from_server, to_client, Direction::Answer, &sender),
         )
     };
     tokio::select! {
@@ -137,11 +165,15 @@ async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     direction: Direction,
-    mut state: watch::Receiver<State>,
+    sender: &watch::Sender<State>,
 ) -> io::Result<()> {
+    let mut state = sender.subscribe();
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let length = from.read(&mut buffer).await?;
+        if direction == Direction::Request {
+            sender.send_if_modified(|state| state.mute_if_asked(&buffer[..length]));
+        }
         let passes = |state: &State| match state.network {
             Network::Whole => true,
             Network::Muted => direction == Direction::Request,
@@ -208,6 +240,12 @@ mod tests {
             stream.read_exact(&mut late).await.expect("the held answer");
             assert_eq!(&late, b"+PONG\r\n");
         }
+
+        proxy.mute_at(b"ING");
+        assert_eq!(ask(&mut stream).await, None);
+        assert!(proxy.is_mute());
+        proxy.heal();
+        stream.read_exact(&mut [0; 7]).await.expect("the held answer");
 
         proxy.cut();
         assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0);

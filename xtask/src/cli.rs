@@ -66,6 +66,8 @@ enum Command {
         #[arg(long)]
         fast: bool,
     },
+    /// Kill both programs between any two steps, and write what was found to docs/crash-matrix.md
+    CrashMatrix,
     /// Check the rules of the house that compilers do not: who may use what, file length, headers
     Tidy {
         /// First write the migrations that are new to migrations/CHECKSUMS
@@ -108,6 +110,7 @@ impl Cli {
             Command::Restart { parts, kill } => stack::commands::restart(parts, kill).await,
             Command::Reset => stack::commands::reset().await,
             Command::Test { fast } => test::run(fast).await,
+            Command::CrashMatrix => test::crash_matrix().await,
             Command::Tidy { record } => tidy::run(record),
         }
     }

@@ -14,6 +14,7 @@ mod install;
 mod interrupt;
 mod jmeter;
 mod lock;
+mod matrix;
 mod stack;
 mod test;
 mod tidy;

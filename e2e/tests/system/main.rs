@@ -2,7 +2,9 @@
 
 mod crash;
 mod deaths;
+mod leases;
 mod outages;
+mod pauses;
 mod places;
 mod privacy;
 mod redis;

@@ -72,6 +72,8 @@ impl Case {
         system.gateways[0].ready().await?;
         system.workers[0].ready().await?;
         let found = scene.judge(&mut system).await?;
+        // Until a reconciler leads again, what was granted may not stand in Redis yet.
+        system.settle_and_audit().await?;
         let crowd =
             system.rush(CROWD..PATIENTS as usize, Manner { within_ms: 0, ..Manner::default() })?;
         crowd.finish().await?;

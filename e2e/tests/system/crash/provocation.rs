@@ -123,6 +123,12 @@ impl Scene {
             Provocation::Close if nth > 0 => {}
             Provocation::CloseAgain if nth > 0 => {
                 system.offer_again().await?;
+                // What was granted nothing is not frozen.
+                eventually("quota", SOON, || async {
+                    let counts = system.counts().await.ok()?;
+                    (counts.escrowed > 0).then_some(())
+                })
+                .await?;
                 system.change_release("close").await?;
             }
             Provocation::Close | Provocation::CloseAgain => {
