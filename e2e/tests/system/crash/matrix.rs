@@ -19,8 +19,8 @@ pub(super) fn note(case: &Case, found: &str) -> Result<()> {
         Dies::Worker => "worker twice, then the gateway with it",
     };
     let Case { point, standing, provocation, .. } = case;
-    let cause = provocation.as_str();
-    let line = format!("| `{point}` | {died} | {cause}: {standing} | {found} | kept |\n");
+    let way = provocation.as_str();
+    let line = format!("| `{point}` | {died} | {way}: {standing} | {found} | kept |\n");
     let program = if case.dies == Dies::Gateway { "gateway" } else { "worker" };
     fs::write(Path::new(&folder).join(format!("{program} {point}")), line)?;
     Ok(())

@@ -71,8 +71,6 @@ impl Case {
         }
         system.gateways[0].ready().await?;
         system.workers[0].ready().await?;
-        // By itself: somebody who asks again would push on what lies about.
-        system.settle_and_audit().await?;
         let found = scene.judge(&mut system).await?;
         // Until a reconciler leads again, what was granted may not stand in Redis yet.
         system.settle_and_audit().await?;

@@ -141,6 +141,11 @@ impl Scene {
 
     /// Judges what became of it; returns that in words.
     pub(super) async fn judge(&self, system: &mut System) -> Result<String> {
+        if !matches!(self.provocation, Provocation::Close | Provocation::CloseAgain) {
+            // By itself: somebody who asks again would push on what lies about. Places that are
+            // withdrawn add up again when they are back on offer.
+            system.settle_and_audit().await?;
+        }
         let slot = system.plan.offers[0].slot;
         let early = system.person(EARLY, 0)?.book(slot, "early").await;
         let known = Answer::Booking { id: self.early, status: Status::Booked, reason: None };
