@@ -168,6 +168,7 @@ async fn pump(
     sender: &watch::Sender<State>,
 ) -> io::Result<()> {
     let mut state = sender.subscribe();
+    let cuts = state.borrow().cuts;
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let length = from.read(&mut buffer).await?;
@@ -179,7 +180,11 @@ async fn pump(
             Network::Muted => direction == Direction::Request,
             Network::Stalled | Network::Cut => false,
         };
-        state.wait_for(passes).await.map_err(io::Error::other)?;
+        let is_over = |state: &State| state.cuts != cuts || passes(state);
+        if state.wait_for(is_over).await.map_err(io::Error::other)?.cuts != cuts {
+            // Cut and healed at once: what was held back before is lost all the same.
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         if length == 0 {
             return to.shutdown().await;
         }
@@ -246,6 +251,14 @@ mod tests {
         assert!(proxy.is_mute());
         proxy.heal();
         stream.read_exact(&mut [0; 7]).await.expect("the held answer");
+
+        proxy.mute();
+        assert_eq!(ask(&mut stream).await, None);
+        proxy.cut();
+        proxy.heal();
+        assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0, "the held answer is lost");
+        stream = connect().await.expect("connects");
+        assert_eq!(ask(&mut stream).await, Some(7));
 
         proxy.cut();
         assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0);
