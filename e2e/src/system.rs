@@ -281,6 +281,8 @@ impl Start<'_> {
         if !self.options.log.is_empty() {
             settings.push(("SLOTRUSH_LOG", self.options.log.to_owned()));
         }
+        let more = self.options.settings.iter();
+        settings.extend(more.map(|(name, value)| (*name, (*value).to_owned())));
         settings
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -32,6 +33,8 @@ enum Network {
 #[derive(Debug, Clone)]
 struct State {
     network: Network,
+    /// A request with these bytes is the last one that is answered to nobody.
+    mute_at: Option<Arc<[u8]>>,
     /// How often it was cut: a connection from before a cut is dead, even if it missed the moment.
     cuts: u64,
     /// Whether the last cut was a reset (RST) instead of an orderly end (FIN).
@@ -40,6 +43,19 @@ struct State {
     losses: u64,
     /// Where new connections go, `host:port`.
     target: String,
+}
+
+impl State {
+    /// Falls silent if this is the request for it; tells whether it did.
+    fn mute_if_asked(&mut self, request: &[u8]) -> bool {
+        let is_it = |bytes: &Arc<[u8]>| request.windows(bytes.len().max(1)).any(|w| w == &**bytes);
+        let is_asked = self.mute_at.as_ref().is_some_and(is_it);
+        if is_asked {
+            self.network = Network::Muted;
+            self.mute_at = None;
+        }
+        is_asked
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,14 +83,15 @@ impl Proxy {
         let url = format!("{}127.0.0.1:{port}{}", &target[..from], &target[to..]);
         let found = tokio::net::lookup_host(&address).await;
         drop(found.with_context(|| format!("{address} is no host:port"))?);
-        let (state, seen) = watch::channel(State {
+        let state = watch::Sender::new(State {
             network: Network::Whole,
+            mute_at: None,
             cuts: 0,
             is_abrupt: false,
             losses: 0,
             target: address,
         });
-        let accepting = tokio::spawn(accept(listener, seen));
+        let accepting = tokio::spawn(accept(listener, state.clone()));
         Ok(Self { url, port, state, accepting })
     }
 
@@ -138,6 +155,17 @@ impl Proxy {
         self.state.send_modify(|state| state.network = Network::Muted);
     }
 
+    /// Lets everything through until a request with these bytes has passed, and is mute from then
+    /// on: what was asked there is done, and nobody hears of it. The bytes must come in one piece.
+    pub fn mute_at(&self, bytes: &[u8]) {
+        self.state.send_modify(|state| state.mute_at = Some(bytes.into()));
+    }
+
+    /// Tells whether answers are held back now.
+    pub fn is_mute(&self) -> bool {
+        self.state.borrow().network == Network::Muted
+    }
+
     /// Lets everything through again, also what was held back.
     pub fn heal(&self) {
         self.state.send_modify(|state| state.network = Network::Whole);
@@ -151,7 +179,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, state: watch::Receiver<State>) {
+async fn accept(listener: TcpListener, state: watch::Sender<State>) {
     while let Ok((client, _)) = listener.accept().await {
         if state.borrow().network != Network::Cut {
             tokio::spawn(carry(client, state.clone()));
@@ -159,19 +187,21 @@ async fn accept(listener: TcpListener, state: watch::Receiver<State>) {
     }
 }
 
-async fn carry(mut client: TcpStream, mut state: watch::Receiver<State>) {
+async fn carry(mut client: TcpStream, sender: watch::Sender<State>) {
+    let mut state = sender.subscribe();
     let State { cuts, losses, target, .. } = state.borrow().clone();
     let mut other = state.clone();
     let connect = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(target));
     let Ok(Ok(mut server)) = connect.await else { return };
     // Fails on a connection that has just ended, which then shows when it is used.
     let _ = client.set_nodelay(true).and_then(|()| server.set_nodelay(true));
-    let passing = state.clone();
     let is_lost = tokio::select! {
-        _ = join(&mut client, &mut server, &passing) => return,
+        // A cut also ends the pumps, but says how to end the connection.
+        biased;
         // Also when the proxy is gone.
         _ = state.wait_for(|state| state.cuts != cuts) => false,
         seen = other.wait_for(|state| state.losses != losses) => seen.is_ok(),
+        _ = join(&mut client, &mut server, &sender) => return,
     };
     if is_lost {
         drop(server);
@@ -188,13 +218,13 @@ async fn carry(mut client: TcpStream, mut state: watch::Receiver<State>) {
 async fn join(
     client: &mut TcpStream,
     server: &mut TcpStream,
-    state: &watch::Receiver<State>,
+    sender: &watch::Sender<State>,
 ) -> io::Result<()> {
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     tokio::try_join!(
-        pump(from_client, to_server, Direction::Request, state.clone()),
-        pump(from_server, to_client, Direction::Answer, state.clone()),
+        pump(from_client, to_server, Direction::Request, sender),
+        pump(from_server, to_client, Direction::Answer, sender),
     )?;
     Ok(())
 }
@@ -210,17 +240,28 @@ async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     direction: Direction,
-    mut state: watch::Receiver<State>,
+    sender: &watch::Sender<State>,
 ) -> io::Result<()> {
+    let mut state = sender.subscribe();
+    let cuts = state.borrow().cuts;
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let length = from.read(&mut buffer).await?;
+        if direction == Direction::Request {
+            sender.send_if_modified(|state| state.mute_if_asked(&buffer[..length]));
+        }
         let passes = |state: &State| match state.network {
             Network::Whole | Network::Slow(_) | Network::Sliced => true,
             Network::Muted => direction == Direction::Request,
             Network::Stalled | Network::Cut => false,
         };
-        let network = state.wait_for(passes).await.map_err(io::Error::other)?.network;
+        let is_over = |state: &State| state.cuts != cuts || passes(state);
+        let now = state.wait_for(is_over).await.map_err(io::Error::other)?.clone();
+        if now.cuts != cuts {
+            // Cut and healed at once: what was held back before is lost all the same.
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let network = now.network;
         if let Network::Slow(by) = network {
             tokio::time::sleep(by).await;
         }
@@ -287,6 +328,20 @@ mod tests {
             stream.read_exact(&mut late).await.expect("the held answer");
             assert_eq!(&late, b"+PONG\r\n");
         }
+
+        proxy.mute_at(b"ING");
+        assert_eq!(ask(&mut stream).await, None);
+        assert!(proxy.is_mute());
+        proxy.heal();
+        stream.read_exact(&mut [0; 7]).await.expect("the held answer");
+
+        proxy.mute();
+        assert_eq!(ask(&mut stream).await, None);
+        proxy.cut();
+        proxy.heal();
+        assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0, "the held answer is lost");
+        stream = connect().await.expect("connects");
+        assert_eq!(ask(&mut stream).await, Some(7));
 
         proxy.cut();
         assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0);

@@ -82,6 +82,8 @@ enum Command {
         #[arg(long)]
         fast: bool,
     },
+    /// Kill both programs between any two steps, and write what was found to docs/crash-matrix.md
+    CrashMatrix,
     /// Check the rules of the house that compilers do not: who may use what, file length, headers
     Tidy {
         /// First write the migrations that are new to migrations/CHECKSUMS
@@ -127,6 +129,7 @@ impl Cli {
             Command::Model(model) => model::run(model).await,
             Command::Mutants(options) => mutants::run(options).await,
             Command::Test { fast } => test::run(fast).await,
+            Command::CrashMatrix => test::crash_matrix().await,
             Command::Tidy { record } => tidy::run(record),
         }
     }

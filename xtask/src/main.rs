@@ -15,6 +15,7 @@ mod install;
 mod interrupt;
 mod jmeter;
 mod lock;
+mod matrix;
 mod model;
 mod mutants;
 mod stack;

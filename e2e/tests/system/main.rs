@@ -1,7 +1,10 @@
 //! The system tests. One program, so that it is linked once.
 
+mod crash;
 mod deaths;
+mod leases;
 mod outages;
+mod pauses;
 mod places;
 mod privacy;
 mod redis;
