@@ -235,7 +235,10 @@ fn document(trials: &[Trial]) -> String {
         };
         let Mutant { what, file, .. } = mutant;
         let verdict = format!("{:?}", trial.verdict).to_lowercase();
-        text += &format!("| {} | {what} | `{file}` | {verdict} | `{}` |\n", trial.name, trial.test);
+        let Trial { name, test, .. } = trial;
+        text.extend([
+            "| ", name, " | ", what, " | `", file, "` | ", &verdict, " | `", test, "` |\n",
+        ]);
     }
     text
 }
