@@ -114,7 +114,9 @@ impl Relay {
         let rows = self.servers.ledger.find_bookings(&ids).await?;
         let (settled, rowless) = split(old, &rows);
         if !settled.is_empty() {
+            failpoint::point!("relay.settling");
             self.servers.inventory.settle(self.partition, &settled).await?;
+            failpoint::point!("relay.settled");
             metrics::counter!("slotrush_relay_settled_total").increment(count(settled.len()));
         }
         Ok((settled.len(), rowless))
@@ -136,8 +138,10 @@ impl Relay {
             }
             let ids: Vec<BookingId> = bookings.iter().map(|booking| booking.id).collect();
             let message = Message::Envelope(Envelope::new(bookings.to_vec()));
+            failpoint::point!("relay.publishing");
             // An unknown outcome is no reason for haste: it may well stand in the queue.
             let outcome = self.servers.publisher.send(self.partition, &message).await;
+            failpoint::point!("relay.confirmed", if outcome.is_ok());
             tracing::info!(partition = %self.partition, bookings = ids.len(), confirmed = outcome.is_ok(), "relayed");
             metrics::counter!("slotrush_relay_published_total").increment(count(ids.len()));
             published += ids.len();

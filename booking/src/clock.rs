@@ -38,7 +38,8 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> UnixMs {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        UnixMs(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+        let now = UnixMs(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX));
+        now.plus_ms(failpoint::amount!("clock.offset_ms"))
     }
 }
 

@@ -175,10 +175,12 @@ impl<H: Handler> Consuming<H> {
                 Verdict::Retry { after } => Some(*after),
             });
             let Some(after) = retry.max() else {
+                failpoint::point!("consumer.acking");
                 // Everything delivered up to here is done with: earlier turns are acknowledged.
                 if let Some(last) = ackers.last() {
                     tap.ack(last, true).await?;
                 }
+                failpoint::point!("consumer.acked");
                 return Ok(None);
             };
             let asked = items.into_iter().zip(ackers).zip(verdicts);
@@ -211,9 +213,11 @@ impl<H: Handler> Consuming<H> {
             if let Some(shutdown) = self.note_drained(tap, partition, barrier.epoch).await? {
                 return Ok(Some(shutdown));
             }
+            failpoint::point!("consumer.drained");
         } else {
             self.echo(partition, Barrier { echo_of: Some(tap.life().to_owned()), ..barrier })
                 .await?;
+            failpoint::point!("consumer.echoed");
         }
         tap.ack(acker, false).await.map(|()| None)
     }

@@ -42,7 +42,7 @@ pub(crate) async fn deliver(
     let body = message.encode();
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     let published = async {
-        channel
+        let confirm = channel
             .basic_publish(
                 topology.exchange().into(),
                 Topology::routing_key(partition).into(),
@@ -50,8 +50,9 @@ pub(crate) async fn deliver(
                 &body,
                 properties(message),
             )
-            .await?
-            .await
+            .await?;
+        failpoint::point!("publish.sent");
+        confirm.await
     };
     match tokio::time::timeout(bound, published).await.map_err(|_| Doubt::Late)?? {
         Confirmation::Ack(None) => Ok(()),

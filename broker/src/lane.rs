@@ -80,7 +80,11 @@ impl Lane {
             return Ok(Ok(()));
         }
         let bookings = entries.iter().map(|entry| entry.booking.clone()).collect();
-        let delivered = self.deliver(&Message::Envelope(Envelope::new(bookings))).await;
+        let envelope = Message::Envelope(Envelope::new(bookings));
+        let mut delivered = self.deliver(&envelope).await;
+        if delivered.is_ok() && failpoint::chance!("publish.twice") {
+            delivered = self.deliver(&envelope).await;
+        }
         if delivered.is_ok() {
             answer(self.backlog.partition, entries, self.road.certify.as_ref());
         }

@@ -1,10 +1,16 @@
 //! What an admin does through the API.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
+use booking::{Clock as _, ReleaseId, SystemClock, UnixMs};
 use bytes::Bytes;
+use gateway::time_text;
 use hyper::Method;
 use hyper::header::HeaderValue;
+use jiff::tz::TimeZone;
 use ledger::release::ReleaseCounts;
+use rush::audit::Stillness;
 use rush::client::{Client, Reply, Sent};
 use rush::settings::Preparation;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -61,12 +67,36 @@ pub(crate) fn preparation(password: &str, places: u32, slots: u32) -> Preparatio
 }
 
 pub(crate) const ADMIN: &str = "e2e-admin";
+const HOUR_MS: i64 = 3_600_000;
 
 impl System {
     /// Pauses, resumes or closes the release.
     pub async fn change_release(&self, verb: &str) -> Result<Value> {
         let path = format!("/v1/admin/releases/{}/{verb}", self.plan.release);
         self.administer(Method::POST, &path, &Value::Null, 200).await
+    }
+
+    /// Puts the same slots on offer with a new release, from now on.
+    pub async fn offer_again(&mut self) -> Result<()> {
+        self.plan.release = self.create_release(SystemClock.now()).await?;
+        let preheated = self.change_release("preheat").await?;
+        ensure!(preheated["status"] == "open", "{preheated}");
+        Ok(())
+    }
+
+    /// Creates a release of the same slots.
+    pub async fn create_release(&self, opens_at: UnixMs) -> Result<ReleaseId> {
+        let closed = self.ledger().release(self.plan.release).await?.context("the release")?;
+        let slots: Vec<_> = self.plan.offers.iter().map(|offer| offer.slot).collect();
+        let body = json!({
+            "hospital_id": closed.hospital,
+            "name": "What was left",
+            "opens_at": time_text(opens_at, &TimeZone::UTC),
+            "closes_at": time_text(opens_at.plus_ms(HOUR_MS), &TimeZone::UTC),
+            "slot_ids": slots,
+        });
+        let made = self.administer(Method::POST, "/v1/admin/releases", &body, 201).await?;
+        Ok(serde_json::from_value(made["id"].clone())?)
     }
 
     /// Sends an admin's request; the answer must have this status.
@@ -82,6 +112,11 @@ impl System {
         let authorization = self.admin.get_or_try_init(log_in).await?;
         let reply = send(client, method, path, Some(authorization), body).await?;
         expect(&reply, status).with_context(|| path.to_owned())
+    }
+
+    /// Looks once at what moves.
+    pub async fn stillness(&self) -> Stillness {
+        self.probe.settle(Duration::ZERO).await
     }
 
     /// Reads the release's counts from PostgreSQL.

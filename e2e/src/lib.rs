@@ -2,7 +2,7 @@
 //!
 //! Owns: starting a whole system (a Redis of its own, a database and queues of its own on the shared
 //! servers, gateways and workers as processes), faults (SIGKILL, an emptied Redis, a cut network),
-//! patients and an admin who speak HTTP, and the closing audit.
+//! patients and an admin who speak HTTP, the closing audit, and [`chaos`].
 //!
 //! Must never know: how the programs work inside. It judges as [`rush`] does, by the API's contract
 //! and by what the three servers hold at rest.
@@ -14,6 +14,7 @@
 
 pub mod admin;
 pub mod audit;
+pub mod chaos;
 pub mod options;
 pub mod person;
 pub mod program;

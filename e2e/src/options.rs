@@ -17,6 +17,8 @@ pub struct Options {
     pub has_fragile_network: bool,
     /// The programs' log filter; empty for the default.
     pub log: &'static str,
+    /// More settings of the programs.
+    pub settings: &'static [(&'static str, &'static str)],
 }
 
 impl Default for Options {
@@ -29,6 +31,7 @@ impl Default for Options {
             patients: 120,
             has_fragile_network: false,
             log: "",
+            settings: &[],
         }
     }
 }

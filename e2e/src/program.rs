@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -12,13 +13,18 @@ use testkit::{Process, Signal, eventually};
 use crate::SOON;
 use crate::reach::http_get;
 
+const SIGKILL: i32 = 9;
+
 /// Where a program of this build is.
 ///
 /// Building it is not this crate's job: `cargo xtask test` builds the workspace before it tests.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let test = env::current_exe()?;
-    // The test is in target/<profile>/deps, the programs one folder up.
-    let folder = test.parent().and_then(Path::parent).context("a test lies in target/…/deps")?;
+    let this = env::current_exe()?;
+    let folder = this.parent().context("a program lies in a folder")?;
+    // Programs are in target/<profile>, tests in a folder of it.
+    let is_test = folder.ends_with("deps");
+    let folder =
+        if is_test { folder.parent().context("a test lies in target/…")? } else { folder };
     let program = folder.join(name);
     ensure!(
         program.is_file(),
@@ -54,12 +60,18 @@ impl Program {
     /// Starts it; see [`Program::ready`].
     pub fn start(
         name: &'static str,
-        settings: Vec<(&'static str, String)>,
+        mut settings: Vec<(&'static str, String)>,
         admin_port: u16,
         log: PathBuf,
     ) -> Result<Self> {
+        settings.push(("SLOTRUSH_FAILPOINTS", format!("@{}", plan(&log).display())));
         let process = spawn(name, &settings, &log)?;
         Ok(Self { name, settings, log, admin_port, process })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Waits until it says that it is ready. Fails when it ends first, with the end of its log.
@@ -79,6 +91,53 @@ impl Program {
         self.process.kill();
         self.process = spawn(self.name, &self.settings, &self.log)?;
         Ok(())
+    }
+
+    /// Makes it stand still (SIGSTOP).
+    pub fn pause(&self) {
+        self.process.id().signal(Signal::Stop);
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) {
+        self.process.id().signal(Signal::Cont);
+    }
+
+    /// Its exit status, if it has ended.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.process.exit_status()
+    }
+
+    /// Says what is to happen at its failpoints from now on, in this life and those to come; see the
+    /// crate `failpoint`.
+    pub fn arm(&self, entries: &str) -> Result<()> {
+        // In one piece: it is read at any time.
+        let written = self.log.with_extension("failpoints-new");
+        fs::write(&written, entries)?;
+        fs::rename(&written, plan(&self.log))?;
+        Ok(())
+    }
+
+    /// Waits until it has killed itself at `point`, for the `nth` time in all its lives.
+    pub async fn died_at(&mut self, point: &str, nth: usize) -> Result<()> {
+        let status = self.ended(SOON).await.with_context(|| {
+            format!("{point} was not reached, or {} was built without failpoints", self.name)
+        })?;
+        ensure!(status.signal() == Some(SIGKILL), "{status} at {point}");
+        let reached = self.reached(point)?;
+        ensure!(reached == nth, "{} reached {point} {reached} times, not {nth}", self.name);
+        Ok(())
+    }
+
+    /// Counts how often something happened at `point` in all its lives.
+    pub fn reached(&self, point: &str) -> Result<usize> {
+        let mark = format!("failpoint {point}: ");
+        Ok(self.log()?.lines().filter(|line| line.starts_with(&mark)).count())
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.id().signal(signal);
     }
 
     /// Asks it to stop.
@@ -109,6 +168,11 @@ impl Program {
             fs::read(&self.log).with_context(|| format!("reading {}", self.log.display()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
+}
+
+/// Where a program with this log finds what is to happen at its failpoints.
+fn plan(log: &Path) -> PathBuf {
+    log.with_extension("failpoints")
 }
 
 fn spawn(name: &str, settings: &[(&str, String)], log: &Path) -> Result<Process> {

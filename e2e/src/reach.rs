@@ -26,3 +26,12 @@ pub async fn redis_command(port: u16, command: &str) -> Result<String> {
     let text = String::from_utf8_lossy(&answer[..length]);
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
+
+/// Asks Redis for a section of INFO.
+pub async fn redis_info(port: u16, section: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(format!("INFO {section}\r\nQUIT\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}

@@ -27,7 +27,7 @@ use crate::program::{Program, command};
 use crate::reach::redis_command;
 use crate::{Options, Person, SOON};
 
-const PARTITIONS: u8 = 2;
+pub(crate) const PARTITIONS: u8 = 2;
 /// Keep-alive connections of patients who act one by one.
 const CONNECTIONS: usize = 16;
 /// How long their requests may take: nothing of what they ask waits longer than a second.
@@ -100,7 +100,7 @@ impl System {
         ];
         let target = target(&shared)?;
         let keys = folder.path().join("keys");
-        prepare_database(&shared, &keys, &accounts, &admin_password).await?;
+        prepare_database(&shared, &keys, Some(&accounts), &admin_password).await?;
         let mut start = Start { shared, keys, accounts, folder: folder.path(), options: &options };
         let mut workers = start.workers(networks.as_ref())?;
         let (mut gateways, gateway_ports) = start.gateways(networks.as_ref())?;
@@ -243,7 +243,7 @@ impl Drop for System {
 }
 
 /// Name and address of each program's own role in PostgreSQL, which does not own the tables.
-struct Accounts {
+pub(crate) struct Accounts {
     gateway: (String, String),
     worker: (String, String),
 }
@@ -306,15 +306,17 @@ impl Start<'_> {
         if !self.options.log.is_empty() {
             settings.push(("SLOTRUSH_LOG", self.options.log.to_owned()));
         }
+        let more = self.options.settings.iter();
+        settings.extend(more.map(|(name, value)| (*name, (*value).to_owned())));
         settings
     }
 }
 
 /// What an operator does before the first start: keys, tables, an admin.
-async fn prepare_database(
+pub(crate) async fn prepare_database(
     shared: &[(&'static str, String)],
     keys: &Path,
-    accounts: &Accounts,
+    accounts: Option<&Accounts>,
     password: &SecretString,
 ) -> Result<()> {
     let mut settings = shared.to_vec();
@@ -323,8 +325,11 @@ async fn prepare_database(
     let mut keygen = command("gateway", &settings)?;
     keygen.arg("keygen").arg("--dir").arg(keys);
     let mut migrate = command("gateway", &settings)?;
-    migrate.args(["migrate", "--gateway-role", &accounts.gateway.0]);
-    migrate.args(["--worker-role", &accounts.worker.0]);
+    migrate.arg("migrate");
+    if let Some(accounts) = accounts {
+        migrate.args(["--gateway-role", &accounts.gateway.0]);
+        migrate.args(["--worker-role", &accounts.worker.0]);
+    }
     tokio::try_join!(succeed(keygen), succeed(migrate))?;
     let mut create_admin = command("gateway", &settings)?;
     create_admin.args(["create-admin", "--login", ADMIN]);
@@ -339,7 +344,7 @@ async fn succeed(command: Command) -> Result<()> {
     Ok(())
 }
 
-fn target(shared: &[(&'static str, String)]) -> Result<Target> {
+pub(crate) fn target(shared: &[(&'static str, String)]) -> Result<Target> {
     let value = |name| {
         let found = shared.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| value.clone()).context(name)
@@ -354,16 +359,16 @@ fn target(shared: &[(&'static str, String)]) -> Result<Target> {
     })
 }
 
-fn key_files(keys: &Path) -> [(&'static str, String); 2] {
+pub(crate) fn key_files(keys: &Path) -> [(&'static str, String); 2] {
     use gateway::auth::keys::{DATA_KEY, TOKEN_KEY};
     let path = |name| keys.join(name).display().to_string();
     [("SLOTRUSH_TOKEN_KEY_FILE", path(TOKEN_KEY)), ("SLOTRUSH_DATA_KEY_FILE", path(DATA_KEY))]
 }
 
-fn address(port: u16) -> String {
+pub(crate) fn address(port: u16) -> String {
     format!("127.0.0.1:{port}")
 }
 
-fn url_of(port: u16) -> Result<Url> {
+pub(crate) fn url_of(port: u16) -> Result<Url> {
     Ok(Url::parse(&format!("http://{}", address(port)))?)
 }

@@ -24,6 +24,7 @@ pub fn certify(ledger: Ledger, epochs: Arc<Epochs>, timeout_ms: u64) -> Certify 
     Arc::new(move |asked: Vec<(Partition, Epoch)>| {
         let (ledger, epochs, turns) = (ledger.clone(), Arc::clone(&epochs), Arc::clone(&turns));
         Box::pin(async move {
+            failpoint::point!("gateway.confirmed");
             let none = vec![false; asked.len()];
             let Ok(turn) = turns.try_acquire_owned() else { return none };
             let check = tokio::spawn(async move {
@@ -45,6 +46,7 @@ pub fn certify(ledger: Ledger, epochs: Arc<Epochs>, timeout_ms: u64) -> Certify 
                 // should wait, and "pending" says just that.
                 Ok(Ok(Ok(_)) | Err(_)) | Err(_) => None,
             };
+            failpoint::point!("gateway.checked");
             if answer.is_none() {
                 metrics::counter!("slotrush_epoch_checks_failed_total").increment(1);
             }

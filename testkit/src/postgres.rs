@@ -76,6 +76,26 @@ impl Postgres {
         Ok(())
     }
 
+    /// SIGKILL to all its processes at once, as when the power fails, and waits for its end.
+    pub async fn crash(&mut self) -> Result<()> {
+        let id = self.process.id();
+        // Children found first: killed before their parent they would only be replaced.
+        id.signal_tree(Signal::Stop);
+        id.signal_tree(Signal::Kill);
+        self.process.stop(STOP_WITHIN).await;
+        Ok(())
+    }
+
+    /// Makes all its processes stand still (SIGSTOP): connections stay open, nothing is answered.
+    pub fn pause(&self) {
+        self.process.id().signal_tree(Signal::Stop);
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) {
+        self.process.id().signal_tree(Signal::Cont);
+    }
+
     /// Starts it again on the same port and data, ending it first if it still runs.
     pub async fn restart(&mut self) -> Result<()> {
         self.process.stop(STOP_WITHIN).await;
@@ -244,4 +264,21 @@ async fn answers(port: u16) -> bool {
         stream.read_u8().await.ok()
     };
     matches!(tokio::time::timeout(Duration::from_secs(1), ask).await, Ok(Some(b'R')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn postgres_comes_back_after_a_crash_and_a_pause() {
+        let mut postgres = Postgres::start().await.expect("starts");
+        postgres.crash().await.expect("dies");
+        assert!(!answers(postgres.port()).await);
+        postgres.restart().await.expect("recovers");
+        postgres.pause();
+        assert!(!answers(postgres.port()).await);
+        postgres.resume();
+        assert!(answers(postgres.port()).await);
+    }
 }

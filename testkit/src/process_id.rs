@@ -77,6 +77,27 @@ impl ProcessId {
         }
     }
 
+    /// Sends a signal to it and to all its descendants, if it is still the same process: a server's
+    /// processes may lead groups of their own.
+    pub fn signal_tree(self, signal: Signal) {
+        if !self.is_alive() {
+            return;
+        }
+        if signal == Signal::Stop {
+            // The parent first: one that stands still starts no more.
+            send(signal, &self.pid.to_string());
+        }
+        let mut pids = vec![self.pid];
+        let mut next = 0;
+        while let Some(parent) = pids.get(next).copied() {
+            pids.extend(children(parent));
+            next += 1;
+        }
+        for pid in pids {
+            send(signal, &pid.to_string());
+        }
+    }
+
     /// Kills what is left of the group it leads or led. Only for a child that was not waited for yet, or
     /// one known to have been alive just now: later the id may be another group's.
     pub fn kill_group(self) {
@@ -115,6 +136,18 @@ fn start_of_running(stat: &str) -> Option<u64> {
     let started = fields.nth(1)?.parse().ok()?;
     let has_ended = matches!(state, "Z" | "X") && threads <= 1;
     (!has_ended).then_some(started)
+}
+
+/// The ids of a process's children.
+fn children(parent: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_child = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        fields.nth(1).and_then(|field| field.parse().ok()) == Some(parent)
+    };
+    pids.filter(is_child).collect()
 }
 
 /// The shell's own `kill`: the program of that name is not in every small image, and a system call

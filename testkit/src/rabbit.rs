@@ -70,6 +70,16 @@ impl Rabbit {
         Ok(())
     }
 
+    /// Makes the node stand still (SIGSTOP): connections stay open, nothing is answered.
+    pub fn pause(&self) {
+        self.node.id().signal(Signal::Stop);
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) {
+        self.node.id().signal(Signal::Cont);
+    }
+
     /// Starts the node again on the same port and data, ending it first if it still runs.
     pub async fn restart(&mut self) -> Result<()> {
         self.node.stop(STOP_WITHIN).await;

@@ -4,9 +4,12 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::{self, Bench};
+use crate::chaos::{self, Chaos};
 use crate::demo::{self, Demo};
 use crate::fuzz::{self, Fuzz};
 use crate::jmeter::{self, Jmeter};
+use crate::model::{self, Model};
+use crate::mutants::{self, Mutants};
 use crate::stack::{self, Options};
 use crate::{deny, test, tidy};
 
@@ -25,6 +28,11 @@ enum Command {
     Demo(Demo),
     /// Compare bookings of one hot slot: directly with a row lock, and through this pipeline
     Bench(Bench),
+    /// Break everything around the system while patients book, and judge every invariant
+    ///
+    /// Private servers, two gateways and two workers; faults drawn from a seed. Ends with an error if
+    /// anything is violated, and says with which seed and where the logs are.
+    Chaos(Chaos),
     /// Start the system for development: Redis, RabbitMQ, PostgreSQL, gateway, worker
     ///
     /// Starts what is not running and prints where it is. Missing server programs are installed
@@ -65,12 +73,22 @@ enum Command {
     Deny,
     /// Ask a private gateway what nobody would, and hold the answers against the OpenAPI document
     Fuzz(Fuzz),
+    /// Explore the protocol's model: every state of small worlds, random walks through larger ones
+    ///
+    /// Options: `--seeds N`, `--first-seed S`, `--scope NAME`, `--quick`, `--mutant NAME` (or `all`),
+    /// `--json`. Fails if anything is broken.
+    #[command(disable_help_flag = true)]
+    Model(Model),
+    /// Take the guards out one by one, in a copy of the tree, and see that a test fails for each
+    Mutants(Mutants),
     /// Run every check and test on private servers: formatting, tidy, lints, unit to end-to-end
     Test {
         /// Leave out the lints and the end-to-end tests
         #[arg(long)]
         fast: bool,
     },
+    /// Kill both programs between any two steps, and write what was found to docs/crash-matrix.md
+    CrashMatrix,
     /// Check the rules of the house that compilers do not: who may use what, file length, headers
     Tidy {
         /// First write the migrations that are new to migrations/CHECKSUMS
@@ -97,6 +115,7 @@ impl Cli {
         match self.command {
             Command::Demo(demo) => demo::run(demo).await,
             Command::Bench(bench) => bench::run(bench).await,
+            Command::Chaos(options) => chaos::run(options).await,
             Command::Jmeter(options) => jmeter::run(options).await,
             Command::Up(up) => {
                 let options = Options {
@@ -114,7 +133,10 @@ impl Cli {
             Command::Reset => stack::commands::reset().await,
             Command::Deny => deny::run().await,
             Command::Fuzz(options) => fuzz::run(options).await,
+            Command::Model(model) => model::run(model).await,
+            Command::Mutants(options) => mutants::run(options).await,
             Command::Test { fast } => test::run(fast).await,
+            Command::CrashMatrix => test::crash_matrix().await,
             Command::Tidy { record } => tidy::run(record),
         }
     }

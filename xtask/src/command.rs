@@ -73,14 +73,29 @@ pub(crate) fn cargo() -> Command {
 /// Builds gateway, worker and crowd. Always all of them at once: each choice of packages has its own
 /// features of shared libraries, and would build those again.
 pub(crate) async fn build_programs(is_release: bool) -> Result<()> {
+    succeed(build().args(build_kind(is_release))).await
+}
+
+/// Builds the same and what breaks them, not optimised: that is built fastest, and tests have it.
+pub(crate) async fn build_chaos() -> Result<()> {
+    succeed(build().args(["-p", "e2e"]).args(build_kind(false))).await
+}
+
+fn build() -> Command {
     let mut cargo = cargo();
     cargo.args(["build", "--quiet", "--locked", "--bins"]);
     cargo.args(["-p", "gateway", "-p", "booking-worker", "-p", "rush"]);
-    if is_release {
-        cargo.arg("--release");
-    }
-    succeed(&mut cargo).await
+    cargo
 }
+
+/// Builds for users are optimised and have no failpoints; builds for developers and tests have.
+fn build_kind(is_release: bool) -> &'static [&'static str] {
+    if is_release { &["--release"] } else { &WITH_FAILPOINTS }
+}
+
+/// What gives the programs their failpoints.
+pub(crate) const WITH_FAILPOINTS: [&str; 2] =
+    ["--features", "gateway/failpoints,booking-worker/failpoints"];
 
 #[cfg(test)]
 mod tests {
@@ -91,6 +106,12 @@ mod tests {
         let error = succeed(Command::new("sh").args(["-c", "exit 3"])).await;
         let error = error.expect_err("it fails").to_string();
         assert!(error.contains("sh -c exit 3") && error.contains('3'), "{error}");
+    }
+
+    #[test]
+    fn an_optimised_build_has_no_failpoints() {
+        assert_eq!(build_kind(true), ["--release"]);
+        assert_eq!(build_kind(false), WITH_FAILPOINTS);
     }
 
     #[tokio::test]

@@ -1,11 +1,10 @@
 //! `cargo xtask`: the project's automation.
 //!
 //! Owns: starting and ending the whole system, checking the source. It is the first thing a new user
-//! waits for, so it stays light to compile.
-//!
-//! Read first: `cli.rs`, then `stack/mod.rs`.
+//! waits for, so it stays light to compile. Read first: `cli.rs`, then `stack/mod.rs`.
 
 mod bench;
+mod chaos;
 mod cli;
 mod command;
 mod cpu;
@@ -16,6 +15,9 @@ mod install;
 mod interrupt;
 mod jmeter;
 mod lock;
+mod matrix;
+mod model;
+mod mutants;
 mod stack;
 mod test;
 mod tidy;

@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use testkit::{Postgres, Rabbit, find_program};
 
+use crate::chaos;
 use crate::command;
 use crate::deny;
 use crate::install::ensure_programs;
 use crate::interrupt::unless_interrupted;
+use crate::matrix;
 use crate::tidy;
 use crate::workspace::private_folder;
 
@@ -64,7 +66,8 @@ async fn steps(fast: bool, outcomes: &mut Vec<Outcome>) -> Result<()> {
     }
     if !fast {
         let mut lints = cargo();
-        lints.args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
+        lints.args(["clippy", "--workspace", "--all-targets", "--locked"]);
+        lints.args(command::WITH_FAILPOINTS).args(["--", "-D", "warnings"]);
         step("lints", outcomes, command::succeed(&mut lints)).await;
     }
     // This builds the programs too, because they have tests of their own. Building them apart would
@@ -86,6 +89,11 @@ async fn steps(fast: bool, outcomes: &mut Vec<Outcome>) -> Result<()> {
         tests.env("SLOTRUSH_TEST_POSTGRES_URL", postgres.url());
         tests.env("SLOTRUSH_TEST_AMQP_URL", rabbit.url());
         step("tests", outcomes, command::succeed(&mut tests)).await;
+    }
+    if !fast {
+        // On servers of its own, and beside nothing else: it measures how soon things recover.
+        drop(servers);
+        step("chaos", outcomes, command::succeed(&mut chaos::short())).await;
     }
     Ok(())
 }
@@ -118,15 +126,36 @@ async fn start_servers() -> Result<Servers> {
     Ok(Servers { postgres, rabbit })
 }
 
+/// Runs the crash matrix and writes its lines to the page.
+pub(crate) async fn crash_matrix() -> Result<()> {
+    unless_interrupted(async {
+        let folder = private_folder().join("crash-matrix");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder)?;
+        let Servers { postgres, rabbit } = &start_servers().await?;
+        let mut tests = runner(false);
+        tests.env("SLOTRUSH_TEST_POSTGRES_URL", postgres.url());
+        tests.env("SLOTRUSH_TEST_AMQP_URL", rabbit.url());
+        tests.env("SLOTRUSH_CRASH_MATRIX", &folder);
+        tests.arg("crash::points::");
+        command::succeed(&mut tests).await?;
+        matrix::write(&folder)
+    })
+    .await
+}
+
 /// nextest if there is one, else cargo's own runner.
 fn runner(fast: bool) -> Command {
     let mut command = cargo();
     if find_program("cargo-nextest").or_else(cargo_home_nextest).is_some() {
-        command.args(["nextest", "run"]);
+        command.args(["nextest", "run", "--config-file", "xtask/nextest.toml"]);
+        // The crash matrix mostly waits: two at a time on each processor. Other tests count twice.
+        let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        command.env("NEXTEST_TEST_THREADS", (2 * processors).to_string());
     } else {
         command.arg("test");
     }
-    command.args(["--workspace", "--locked"]);
+    command.args(["--workspace", "--locked"]).args(command::WITH_FAILPOINTS);
     if fast {
         command.args(["--exclude", "e2e"]);
     }

@@ -97,7 +97,9 @@ impl Persister {
         settled: &mut Vec<(Booking, bool)>,
     ) -> Vec<Next> {
         let started = Instant::now();
+        failpoint::point!("worker.persisting");
         let persisted = self.ledger.persist(partition, batch).await;
+        failpoint::point!("worker.persisted", if persisted.is_ok());
         metrics::histogram!("slotrush_persist_seconds").record(started.elapsed());
         match persisted {
             Ok(rows) => {
@@ -213,12 +215,14 @@ impl Persister {
         };
         let inventory = self.inventory.clone();
         tokio::spawn(async move {
+            failpoint::point!("worker.settling");
             for (partition, bookings) in by_partition(settled) {
                 if let Err(error) = inventory.settle(partition, &bookings).await {
                     tracing::debug!(%error, %partition, "Redis is not settled yet");
                     metrics::counter!("slotrush_settle_failed_total").increment(1);
                 }
             }
+            failpoint::point!("worker.settled");
             drop(place);
         });
     }
@@ -252,6 +256,9 @@ fn rounds(bookings: &[Booking]) -> Vec<(Partition, Vec<usize>)> {
         let round = seen.entry(booking.id).or_default();
         rounds.entry((*round, booking.id.partition())).or_default().push(at);
         *round += 1;
+    }
+    for places in rounds.values_mut() {
+        failpoint::shuffle!("batch.shuffle", places);
     }
     rounds.into_iter().map(|((_, partition), places)| (partition, places)).collect()
 }

@@ -29,7 +29,9 @@ impl PartitionReconciler {
                 closable.push(row.epoch);
             }
             if !row.drained && self.is_barrier_due(row) {
+                failpoint::point!("reconcile.sealed");
                 self.send_barrier(row.epoch).await;
+                failpoint::point!("reconcile.barrier_sent");
             }
         }
         if !closable.is_empty() {
@@ -54,8 +56,10 @@ impl PartitionReconciler {
         let is_free =
             |epoch: &&Epoch| !held.contains_key(*epoch) && !held.contains_key(&Epoch::NONE);
         for epoch in epochs.iter().filter(is_free) {
+            failpoint::point!("reconcile.closing");
             match self.servers.ledger.close_epoch(self.partition, *epoch).await? {
                 Closed::Done => {
+                    failpoint::point!("reconcile.closed");
                     closed += 1;
                     tracing::info!(partition = %self.partition, %epoch, "the epoch is closed");
                     metrics::counter!("slotrush_epochs_closed_total").increment(1);

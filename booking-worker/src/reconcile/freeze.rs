@@ -16,7 +16,9 @@ impl PartitionReconciler {
         let Some(sold) = self.freeze_ledger(current).await? else {
             return Ok(None);
         };
+        failpoint::point!("reconcile.frozen");
         self.freeze_row(current, &sold).await?;
+        failpoint::point!("reconcile.freeze_recorded");
         self.renew(current.epoch, true).await
     }
 

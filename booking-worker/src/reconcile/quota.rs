@@ -17,6 +17,7 @@ impl PartitionReconciler {
     pub async fn top_up(&mut self, current: &Current) -> Result<(), Error> {
         let ledger = &self.servers.ledger;
         let changed = ledger.top_up(self.partition, current.epoch).await?;
+        failpoint::point!("reconcile.granted", if !changed.is_empty());
         let is_known = self.applied.as_ref() == Some(&current.nonce);
         let grants =
             if is_known { changed } else { ledger.grants(self.partition, current.epoch).await? };

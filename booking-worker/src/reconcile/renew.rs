@@ -14,9 +14,11 @@ impl PartitionReconciler {
         let Some(term) = self.prepare(&nonce, current, is_sealed).await? else {
             return Ok(None);
         };
+        failpoint::point!("reconcile.prepared");
         let Some(next) = self.open_row(current, &term, nonce).await? else {
             return Ok(None);
         };
+        failpoint::point!("reconcile.recorded");
         self.open(next).await
     }
 
@@ -56,7 +58,10 @@ impl PartitionReconciler {
     pub async fn open(&self, next: Current) -> Result<Option<Current>, Error> {
         let inventory = &self.servers.inventory;
         match inventory.open(self.partition, next.epoch, &next.term, &next.nonce).await? {
-            Step::Done(()) => Ok(Some(next)),
+            Step::Done(()) => {
+                failpoint::point!("reconcile.opened");
+                Ok(Some(next))
+            }
             Step::Refused => Ok(None),
         }
     }

@@ -91,6 +91,24 @@ async fn a_booking_the_ledger_refuses_is_parked_alone_with_the_name_of_what_refu
     Ok(())
 }
 
+/// The race: of two bookings of one patient the second goes in a wave of its own, and only that fails.
+/// The database then says nothing of it, and the message must not be acknowledged for it.
+#[tokio::test]
+async fn what_a_later_wave_could_not_persist_is_parked_and_not_lost() -> Result<()> {
+    let world = World::start(&[1]).await?;
+    world.reconcile().await?;
+    let epoch = world.open_epoch().await?.epoch;
+    let bookings =
+        vec![world.booking(0, world.slots[0], epoch)?, world.booking(0, world.slots[0], epoch)?];
+    world.publish(bookings.clone()).await?;
+    world.consume();
+    let parked = eventually_parked(&world, 1).await?;
+    assert_eq!(parked[0].reason, "epoch_slot_consumed_check");
+    assert_eq!(parked[0].booking, Some(bookings[1].id));
+    assert_eq!(world.eventually_row(bookings[0].id).await?.state, State::Booked);
+    Ok(())
+}
+
 #[tokio::test]
 async fn an_unreadable_message_is_parked_once_per_booking_it_may_hold() -> Result<()> {
     let world = World::start(&[1]).await?;

@@ -2,12 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use booking::{Clock as _, ReleaseId, SystemClock, UnixMs};
+use anyhow::Result;
+use booking::{Clock as _, SystemClock};
 use e2e::{Options, SOON, System};
-use hyper::Method;
 use rush::answer::{Answer, Status};
-use serde_json::{Value, json};
 use testkit::eventually;
 
 /// "Within about a second", and twice that on a busy machine.
@@ -71,7 +69,7 @@ async fn a_release_is_paused_resumed_and_closed_from_the_next_request_on() -> Re
     assert_eq!(unsold, 2);
 
     // Not only on paper: they can go on offer again, and be sold.
-    offer_again(&mut system).await?;
+    system.offer_again().await?;
     for number in 3..5 {
         let person = system.person(number, 0)?;
         let id = person.book_at_last(slot, "again").await?;
@@ -105,7 +103,7 @@ async fn a_slot_that_redis_was_given_nothing_of_is_refused_for_what_it_is() -> R
 
     // Nor of one whose release is far away.
     let opens_at = SystemClock.now().plus_ms(HOUR_MS);
-    let next = create_release(&system, opens_at).await?;
+    let next = system.create_release(opens_at).await?;
     let not_open =
         Answer::Refused { code: "release_not_open".to_owned(), opens_at: Some(opens_at) };
     let asked_again = eventually("the next release", SOON, || async {
@@ -118,33 +116,6 @@ async fn a_slot_that_redis_was_given_nothing_of_is_refused_for_what_it_is() -> R
     system.plan.release = next;
     system.change_release("preheat").await?;
     system.finish().await
-}
-
-/// Puts the same slots on offer with a new release.
-async fn offer_again(system: &mut System) -> Result<()> {
-    system.plan.release = create_release(system, SystemClock.now()).await?;
-    let preheated = system.change_release("preheat").await?;
-    assert_eq!(preheated["status"], Value::from("open"));
-    Ok(())
-}
-
-/// Creates a release of the same slots.
-async fn create_release(system: &System, opens_at: UnixMs) -> Result<ReleaseId> {
-    let closed = system.ledger().release(system.plan.release).await?.context("the release")?;
-    let slots: Vec<_> = system.plan.offers.iter().map(|offer| offer.slot).collect();
-    let body = json!({
-        "hospital_id": closed.hospital,
-        "name": "What was left",
-        "opens_at": text_time(opens_at)?,
-        "closes_at": text_time(opens_at.plus_ms(HOUR_MS))?,
-        "slot_ids": slots,
-    });
-    let made = system.administer(Method::POST, "/v1/admin/releases", &body, 201).await?;
-    Ok(serde_json::from_value(made["id"].clone())?)
-}
-
-fn text_time(at: UnixMs) -> Result<String> {
-    Ok(jiff::Timestamp::from_millisecond(at.0)?.to_string())
 }
 
 fn refused(code: &str) -> Answer {

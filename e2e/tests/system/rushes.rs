@@ -32,6 +32,22 @@ async fn of_two_hundred_patients_who_rush_for_twenty_places_exactly_twenty_get_o
 }
 
 #[tokio::test]
+async fn doubled_envelopes_shuffled_batches_and_clocks_seconds_apart_change_nothing() -> Result<()>
+{
+    let options = Options { gateways: 2, ..Options::default() };
+    let system = System::start(options).await?;
+    system.gateways[0].arm("publish.twice=50%;clock.offset_ms=-2000")?;
+    system.gateways[1].arm("publish.twice=100%;clock.offset_ms=1500")?;
+    system.workers[0].arm("batch.shuffle=100%;clock.offset_ms=-3000")?;
+    let at = |gateway| Manner { within_ms: 800, gateway, repeats: true, ..Manner::default() };
+    let endings = finish_all([system.rush(0..60, at(0))?, system.rush(60..120, at(1))?]).await?;
+    assert!(!endings.contains_key("unanswered"), "{endings:?}");
+    system.sell_out().await?;
+    assert_eq!(system.counts().await?.booked, 40);
+    system.finish().await
+}
+
+#[tokio::test]
 async fn two_gateways_and_two_workers_sell_every_place_once() -> Result<()> {
     let options = Options { gateways: 2, workers: 2, ..Options::default() };
     let system = System::start(options).await?;

@@ -96,7 +96,14 @@ impl HeldByPatient {
         facts.map_or(Standing::Free, |facts| over_limit(held, facts))
     }
 
-    /// Notes that a booking was cancelled through this gateway.
+    /// Returns a patient's live bookings, as far as known.
+    pub fn live(&self, patient: PatientId) -> Vec<BookingId> {
+        let entries = self.read();
+        let held = entries.patients.get(&patient).into_iter().flatten();
+        held.filter(|entry| entry.is_live).map(|entry| entry.booking.id).collect()
+    }
+
+    /// Notes that a booking is live no more.
     pub fn note_cancelled(&self, patient: PatientId, id: BookingId) {
         let mut entries = self.write();
         let held = entries.patients.get_mut(&patient).into_iter().flatten();

@@ -3,6 +3,7 @@
 //! Read [`admit`] first; it reads aloud. Winners are few and go the whole way, with their id minted
 //! before any quota is touched; losers are many and are answered from memory where memory is sure.
 
+mod doubt;
 pub mod facts;
 pub mod held;
 pub mod keys;
@@ -87,7 +88,23 @@ pub enum Admitted {
 /// Decides over a wish whose patient is the account's own.
 pub async fn admit(app: &App, wish: Wish) -> Admitted {
     let partition = app.partitions.of_session(wish.slot.session());
-    let outcome = match recall(app, &wish) {
+    let standing = match recall(app, &wish) {
+        Standing::AlreadyBooked | Standing::LimitReached(_) => {
+            doubt::resolve(app, &wish, partition).await
+        }
+        sure @ (Standing::Free | Standing::Replay(_) | Standing::KeyReused) => Ok(sure),
+    };
+    let outcome = match standing {
+        Ok(standing) => act(app, wish, partition, standing).await,
+        Err(outcome) => outcome,
+    };
+    metrics::counter!("slotrush_admissions_total", "outcome" => outcome.word()).increment(1);
+    outcome
+}
+
+/// Does what the standing of the patient allows.
+async fn act(app: &App, wish: Wish, partition: Partition, standing: Standing) -> Admitted {
+    match standing {
         Standing::Replay(id) => finish(app, replay::answer(app.clone(), id, wish)).await,
         Standing::KeyReused => Admitted::KeyReused,
         Standing::AlreadyBooked => Admitted::AlreadyBooked,
@@ -99,9 +116,7 @@ pub async fn admit(app: &App, wish: Wish) -> Admitted {
                 None => finish(app, place::take(app.clone(), wish, partition)).await,
             },
         },
-    };
-    metrics::counter!("slotrush_admissions_total", "outcome" => outcome.word()).increment(1);
-    outcome
+    }
 }
 
 /// Asks this gateway's memory whether the wish, or the patient, came before.

@@ -48,6 +48,7 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
                 let ticket = Ticket { number: ticket, settled };
                 let accepted = Arc::new(Accepted::new(booking, Some(ticket)));
                 app.memory.remember(&accepted);
+                failpoint::point!("gateway.held");
                 return publish(&app, accepted).await;
             }
             Ok(Hold::Replayed { id, epoch, live: _ }) => {
@@ -89,6 +90,7 @@ pub async fn publish(app: &App, accepted: Arc<Accepted>) -> Admitted {
     let started = Instant::now();
     let published = app.publisher.publish(partition, booking).await;
     metrics::histogram!("slotrush_publish_seconds").record(started.elapsed().as_secs_f64());
+    failpoint::point!("gateway.answering");
     match published {
         Published::Certain => accepted.set_certain(),
         // In the queue or not, the outbox has it. Quota is not given back on a guess.

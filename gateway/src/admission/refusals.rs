@@ -48,12 +48,16 @@ pub struct Known {
     pub refusal: Refusal,
     /// Since when it has held without a break, as far as known here.
     pub since: Instant,
+    noted_at: Instant,
     good_until: Instant,
 }
 
 const GOOD_FOR: Duration = Duration::from_millis(400);
 /// How long the others wait for the one that asks again.
 const ASK_AGAIN_EVERY: Duration = Duration::from_millis(100);
+/// How long a refusal may be given after Redis said it last. Who asks again while Redis is silent gets
+/// no answer, and a place sold meanwhile through another gateway must not be denied for as long.
+const STALE_AFTER: Duration = Duration::from_secs(1);
 /// How long before its opening a slot is asked for again.
 const OPENING_MARGIN_MS: i64 = 20;
 
@@ -79,6 +83,9 @@ impl Refusals {
         {
             return None;
         }
+        if at >= known.noted_at + STALE_AFTER {
+            return None;
+        }
         if at < known.good_until {
             return Some(known);
         }
@@ -99,7 +106,7 @@ impl Refusals {
         self.0.update(&slot, |entry| {
             let before = entry.filter(|known| known.refusal == refusal);
             let since = before.map_or(now, |known| known.since);
-            *entry = Some(Known { refusal, since, good_until: now + GOOD_FOR });
+            *entry = Some(Known { refusal, since, noted_at: now, good_until: now + GOOD_FOR });
             before.is_none()
         })
     }
@@ -125,6 +132,19 @@ mod tests {
         assert_eq!(refusals.find_at(slot(), UnixMs(0), later), None);
         assert!(refusals.find_at(slot(), UnixMs(0), later).is_some());
         assert!(!refusals.note(slot(), Refusal::SoldOut));
+    }
+
+    #[test]
+    fn a_refusal_that_redis_does_not_confirm_any_more_is_not_given_for_long() {
+        let refusals = Refusals::new(100);
+        refusals.note(slot(), Refusal::SoldOut);
+        let noted = Instant::now();
+        assert_eq!(refusals.find_at(slot(), UnixMs(0), noted + GOOD_FOR), None);
+        let soon = noted + GOOD_FOR + ASK_AGAIN_EVERY / 2;
+        assert!(refusals.find_at(slot(), UnixMs(0), soon).is_some());
+        for _ in 0..3 {
+            assert_eq!(refusals.find_at(slot(), UnixMs(0), noted + STALE_AFTER), None);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub mod waiters;
 use std::sync::Arc;
 use std::time::Duration;
 
-use booking::{AccountId, Booking, BookingId};
+use booking::{AccountId, Booking, BookingId, Partition};
 use ledger::booking_row::{BookingRow, Lapsed};
 use tokio::time::Instant;
 
@@ -123,16 +123,36 @@ async fn nowhere(
         Some(accepted) if accepted.booking.account != account => Known::NotFound,
         Some(accepted) if accepted.is_certain() || is_recovering => Known::Accepted(accepted),
         Some(accepted) => lapse(app, accepted).await,
-        None if is_recovering => Known::Recovering,
+        None if is_recovering || !is_nowhere(app, id).await => Known::Recovering,
         None => Known::NotFound,
     }
+}
+
+/// Tells whether it is certain that nothing holds the booking: neither the outbox of the current
+/// epoch's own ledger, nor, its outbox lost, the queue.
+///
+/// Redis may have been lost a moment ago, and this gateway not know it yet: then what was promised
+/// by another gateway is in the queue alone.
+async fn is_nowhere(app: &App, id: BookingId) -> bool {
+    let partition = id.partition();
+    if !is_ledger_true(app, partition).await {
+        return false;
+    }
+    // Once more, now that the ledger is known to be the true one.
+    if !matches!(app.inventory.find(id).await, Ok(None)) {
+        return false;
+    }
+    // Not sealed after the look: no other ledger can have sold meanwhile.
+    let (ledger, epoch) = (app.ledger.clone(), app.epochs.current(partition));
+    let open = app.tasks.spawn(async move { ledger.are_open(&[(partition, epoch)]).await }).await;
+    matches!(open, Ok(Ok(open)) if open == [true])
 }
 
 /// S1: ends a pending booking that nothing holds any more, so that its patient is free again.
 async fn lapse(app: &App, accepted: Arc<Accepted>) -> Known {
     let booking = accepted.booking.clone();
     let age_ms = app.clock.now().since(booking.accepted_at);
-    if age_ms < LAPSE_AFTER_MS || !is_ledger_true(app, &booking).await {
+    if age_ms < LAPSE_AFTER_MS || !is_ledger_true(app, booking.id.partition()).await {
         return Known::Accepted(accepted);
     }
     // Once more, now that the ledger is known to be the true one.
@@ -152,8 +172,7 @@ async fn lapse(app: &App, accepted: Arc<Accepted>) -> Known {
 }
 
 /// Tells whether Redis holds the current epoch's own ledger: only its outbox is evidence.
-async fn is_ledger_true(app: &App, booking: &Booking) -> bool {
-    let partition = booking.id.partition();
+async fn is_ledger_true(app: &App, partition: Partition) -> bool {
     let current = app.epochs.current(partition);
     let Ok(seen) = app.inventory.inspect(partition).await else { return false };
     seen.ledger.is_some_and(|head| head.open && head.epoch == current && head.term == seen.term)

@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use booking::rules::Limits;
+use booking::{Booking, BookingId, Clock, Digest, SystemClock};
+use inventory::Hold;
+use ledger::booking_row::Cancelled;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -236,4 +240,40 @@ async fn who_hangs_up_after_asking_is_booked_all_the_same() -> anyhow::Result<()
         (head.held > 0 && u64::try_from(booked).ok()? == head.held).then_some(())
     })
     .await
+}
+
+/// Race: memory follows PostgreSQL by half a second. Meanwhile another gateway takes a patient's
+/// place back, gives another, and the request for that one is repeated here.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_gateway_just_gave_is_not_refused_for_what_it_took_back() -> anyhow::Result<()>
+{
+    let mut plan = Plan::of(&[900], 1);
+    plan.has_afternoon = true;
+    plan.limits = Limits { per_day_max: Some(1), ..Limits::default() };
+    let clinic = Clinic::open(plan).await?;
+    clinic.start_worker(false);
+    let (slot, other) = (clinic.slots[0], clinic.slots[1]);
+    let (account, patient, _) = clinic.patients[0];
+    let first = clinic.book(0, slot, "old").await?;
+    let path = format!("/v1/bookings/{}?wait=20", first.id());
+    assert_eq!(clinic.get(0, &path).await?.status(), (200, "booked"));
+    testkit::eventually("the booking is in memory", Duration::from_secs(2), async || {
+        let answer = clinic.book(0, other, &testkit::unique()).await.ok()?;
+        (answer.code() == (409, "limit_reached")).then_some(())
+    })
+    .await?;
+
+    let Cancelled::Done(row) = clinic.ledger.cancel(first.id().parse()?, account).await? else {
+        anyhow::bail!("not cancelled");
+    };
+    clinic.inventory.settle(clinic.partition, &[(row.booking.clone(), false)]).await?;
+    let id = BookingId::from(row.booking.id.get() + 1);
+    let (key, request) = (Digest::of_key("new"), row.booking.request);
+    let second = Booking { id, key, request, patient, ..row.booking };
+    let held = clinic.inventory.hold(clinic.partition, &second, SystemClock.now()).await?;
+    assert!(matches!(held, Hold::Held { .. }), "{held:?}");
+
+    let again = clinic.book(0, slot, "new").await?;
+    assert_eq!((again.status, again.id()), (202, id.to_string().as_str()), "{again:?}");
+    Ok(())
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::clinic::{Clinic, Plan};
@@ -59,4 +61,28 @@ async fn another_gateway_tells_what_it_can_and_never_not_found() -> anyhow::Resu
     let done = clinic.get(0, &format!("{path}?wait=20")).await?;
     assert_eq!(done.status(), (200, "booked"));
     Ok(())
+}
+
+/// Redis is lost after a promise, and neither the reconciler nor this gateway has noticed yet: the
+/// booking is in the queue alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_promised_before_redis_was_emptied_is_never_not_found() -> anyhow::Result<()> {
+    let mut clinic = Clinic::open(Plan::of(&[9], 1)).await?;
+    let booked = clinic.book(0, clinic.slots[0], "k").await?;
+    assert_eq!(booked.status(), (202, "queued"));
+    let path = format!("/v1/bookings/{}", booked.id());
+    clinic.stop_gateway().await?;
+    clinic.start_gateway().await?;
+    let mut redis = TcpStream::connect(("127.0.0.1", clinic.redis.port())).await?;
+    redis.write_all(b"FLUSHALL\r\n").await?;
+    let mut answer = [0; 5];
+    redis.read_exact(&mut answer).await?;
+    assert_eq!(&answer, b"+OK\r\n");
+
+    assert_eq!(clinic.get(0, &path).await?.code(), (503, "quota_recovering"));
+    clinic.start_worker(false);
+    testkit::eventually("the row", Duration::from_secs(10), async || {
+        (clinic.get(0, &path).await.ok()?.status() == (200, "booked")).then_some(())
+    })
+    .await
 }

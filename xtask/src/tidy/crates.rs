@@ -3,18 +3,20 @@
 use super::Source;
 
 /// Crates of ours that each one may use. `None` is a development crate: any.
-const INTERNAL: [(&str, Option<&[&str]>); 11] = [
-    ("booking", Some(&[])),
+const INTERNAL: [(&str, Option<&[&str]>); 13] = [
+    ("failpoint", Some(&[])),
+    ("booking", Some(&["failpoint"])),
     ("inventory", Some(&["booking"])),
     ("ledger", Some(&["booking"])),
-    ("broker", Some(&["booking"])),
+    ("broker", Some(&["booking", "failpoint"])),
     ("service", Some(&[])),
-    ("gateway", Some(&["booking", "inventory", "ledger", "broker", "service"])),
-    ("booking-worker", Some(&["booking", "inventory", "ledger", "broker", "service"])),
+    ("gateway", Some(&["booking", "inventory", "ledger", "broker", "service", "failpoint"])),
+    ("booking-worker", Some(&["booking", "inventory", "ledger", "broker", "service", "failpoint"])),
     ("testkit", Some(&[])),
     ("e2e", None),
     ("rush", None),
     ("xtask", None),
+    ("model", Some(&["booking"])),
 ];
 
 /// What any crate of ours may use in its tests.

@@ -4,6 +4,7 @@
 
 mod crates;
 mod documents;
+mod failpoints;
 mod files;
 mod lua;
 mod migrations;
@@ -42,6 +43,7 @@ pub(crate) fn run(record: bool) -> Result<()> {
     let sources = sources(&root)?;
     let complaints = [
         crates::check(&sources),
+        failpoints::check(&sources),
         files::check(&sources),
         lua::check(&sources),
         settings::check(&sources),

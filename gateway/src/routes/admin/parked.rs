@@ -121,7 +121,9 @@ pub async fn replay_parked(
 ) -> Result<Json<ReplayedView>, Problem> {
     app.ledger.note(actor, "replay", "parked", id.get()).await?;
     let still = |why: String| Problem::new(Code::Conflict).with_detail(why);
-    match app.ledger.replay_parked(id).await? {
+    let replayed = app.ledger.replay_parked(id).await?;
+    failpoint::point!("gateway.parked_replayed");
+    match replayed {
         Replayed::Done(Outcome::Row { state, reason, number }) => Ok(Json(ReplayedView {
             outcome: state.as_str(),
             reason: reason.map(booking::Reason::as_str),

@@ -38,6 +38,7 @@ pub(super) async fn cancel(
     let outcome = app.tasks.spawn(async move {
         let outcome = work.ledger.cancel(id, account).await?;
         if let Cancelled::Done(row) = &outcome {
+            failpoint::point!("gateway.cancelled");
             settle(&work, row).await;
         }
         Ok::<_, ledger::Error>(outcome)

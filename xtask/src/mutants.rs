@@ -1,0 +1,277 @@
+//! `cargo xtask mutants`: takes the guards out one by one and sees that a test fails for each.
+//!
+//! It works on a copy of the tree under `.slotrush/mutants/`, with a build folder of its own: the
+//! work tree is never touched, whatever becomes of this run.
+
+mod copy;
+mod table;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
+use testkit::{Postgres, Rabbit};
+
+use self::table::{MUTANTS, Mutant};
+use crate::command;
+use crate::install::ensure_programs;
+use crate::interrupt::unless_interrupted;
+use crate::lock::Lock;
+use crate::workspace::{private_folder, root};
+
+/// A mutant may make its test wait for ever; that is caught as well.
+const TEST_MAX: Duration = Duration::from_mins(3);
+
+/// Where the table of the last full run is.
+const TABLE: &str = "docs/mutants.md";
+
+/// Options of the trial.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Mutants {
+    /// Only these
+    names: Vec<String>,
+    /// List them and end
+    #[arg(long)]
+    list: bool,
+    /// Print one JSON object on the last line
+    #[arg(long)]
+    json: bool,
+}
+
+/// How it went with one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    /// Its test failed, as it must.
+    Caught,
+    /// Its test did not come to an end, which shows as well.
+    Hung,
+    /// Its test passed: a test is missing.
+    Survived,
+}
+
+#[derive(Debug, Serialize)]
+struct Trial {
+    name: &'static str,
+    verdict: Verdict,
+    test: String,
+    seconds: f64,
+}
+
+/// How one run of a test ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Passed,
+    Failed,
+    Hung,
+}
+
+/// Tries them.
+pub(crate) async fn run(options: Mutants) -> Result<()> {
+    let chosen = choose(&options.names)?;
+    if options.list {
+        for mutant in chosen {
+            println!("{:<28} {}", mutant.name, mutant.what);
+        }
+        return Ok(());
+    }
+    let folder = private_folder().join("mutants");
+    let _lock = Lock::take(&folder)?;
+    let tree = folder.join("tree");
+    let trials = unless_interrupted(try_all(&chosen, &folder, &tree)).await;
+    // Whatever happened, the next run begins with the tree as it is.
+    let trials = trials?;
+    let survivors: Vec<&str> =
+        trials.iter().filter(|t| t.verdict == Verdict::Survived).map(|t| t.name).collect();
+    println!("{} mutants, {} caught", trials.len(), trials.len() - survivors.len());
+    if options.names.is_empty() {
+        fs::write(root().join(TABLE), document(&trials)).context("cannot write the table")?;
+        println!("the table is in {TABLE}");
+    }
+    if options.json {
+        let summary = serde_json::json!({ "mutants": trials, "survivors": survivors });
+        println!("{summary}");
+    }
+    ensure!(survivors.is_empty(), "a test is missing for: {}", survivors.join(", "));
+    Ok(())
+}
+
+fn choose(names: &[String]) -> Result<Vec<&'static Mutant>> {
+    for name in names {
+        if !MUTANTS.iter().any(|mutant| mutant.name == name) {
+            bail!("there is no mutant {name}; `cargo xtask mutants --list` names them");
+        }
+    }
+    let is_chosen = |mutant: &&Mutant| names.is_empty() || names.iter().any(|n| n == mutant.name);
+    Ok(MUTANTS.iter().filter(is_chosen).collect())
+}
+
+async fn try_all(chosen: &[&'static Mutant], folder: &Path, tree: &Path) -> Result<Vec<Trial>> {
+    ensure_programs().await?;
+    println!("copying the tree, starting private servers");
+    copy::renew(&root(), tree)?;
+    let (postgres, rabbit) =
+        tokio::try_join!(Postgres::start_scratch(folder), Rabbit::start_scratch(folder))?;
+    let bench = Workbench {
+        tree: tree.to_path_buf(),
+        target: folder.join("target"),
+        log: folder.join("last.log"),
+        settings: [
+            ("SLOTRUSH_TEST_POSTGRES_URL", postgres.url()),
+            ("SLOTRUSH_TEST_AMQP_URL", rabbit.url()),
+        ],
+    };
+    println!("the tests as they are must pass (the first build takes minutes)");
+    for mutant in chosen {
+        bench.build(mutant).await.with_context(|| format!("{}: unchanged", mutant.name))?;
+        let ending = bench.test(mutant).await?;
+        let (name, test) = (mutant.name, test_of(mutant));
+        ensure!(ending == Ending::Passed, "{name}: unchanged, {test} ends as {ending:?}");
+    }
+    let mut trials = Vec::with_capacity(chosen.len());
+    for (number, mutant) in (1..).zip(chosen) {
+        let started = Instant::now();
+        let verdict = bench.try_one(mutant).await?;
+        let seconds = started.elapsed().as_secs_f64();
+        let Mutant { name, .. } = mutant;
+        let word = format!("{verdict:?}").to_lowercase();
+        println!("{number:>3}/{} {name:<28} {word:<9} {seconds:>6.1} s", chosen.len());
+        trials.push(Trial { name, verdict, test: test_of(mutant), seconds });
+    }
+    Ok(trials)
+}
+
+/// Where mutants are built and tried.
+struct Workbench {
+    tree: PathBuf,
+    target: PathBuf,
+    log: PathBuf,
+    settings: [(&'static str, String); 2],
+}
+
+impl Workbench {
+    async fn try_one(&self, mutant: &Mutant) -> Result<Verdict> {
+        let file = self.tree.join(mutant.file);
+        let original = fs::read_to_string(&file)?;
+        fs::write(&file, mutated(mutant, &original)?)?;
+        let tried = async {
+            self.build(mutant).await.with_context(|| format!("{} does not build", mutant.name))?;
+            self.test(mutant).await
+        };
+        let ending = tried.await;
+        fs::write(&file, original)?;
+        Ok(match ending? {
+            Ending::Passed => Verdict::Survived,
+            Ending::Failed => Verdict::Caught,
+            Ending::Hung => Verdict::Hung,
+        })
+    }
+
+    async fn build(&self, mutant: &Mutant) -> Result<()> {
+        let mut cargo = self.cargo(mutant)?;
+        cargo.arg("--no-run");
+        command::succeed(&mut cargo).await.with_context(|| format!("see {}", self.log.display()))
+    }
+
+    async fn test(&self, mutant: &Mutant) -> Result<Ending> {
+        let mut cargo = self.cargo(mutant)?;
+        cargo.args(["--", mutant.test]);
+        match tokio::time::timeout(TEST_MAX, command::run(&mut cargo)).await {
+            Err(_) => Ok(Ending::Hung),
+            Ok(status) if status.as_ref().is_ok_and(std::process::ExitStatus::success) => {
+                let said = fs::read_to_string(&self.log)?;
+                ensure!(!said.contains("running 0 tests"), "no test is called {}", mutant.test);
+                Ok(Ending::Passed)
+            }
+            Ok(status) => status.map(|_| Ending::Failed),
+        }
+    }
+
+    fn cargo(&self, mutant: &Mutant) -> Result<Command> {
+        let log = fs::File::create(&self.log)?;
+        let mut cargo = command::cargo();
+        cargo.current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target);
+        cargo.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        cargo.args(["test", "--quiet", "--locked", "-p", mutant.package]);
+        match mutant.suite {
+            Some(suite) => cargo.args(["--test", suite]),
+            None => cargo.arg("--lib"),
+        };
+        cargo.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Ok(cargo)
+    }
+}
+
+/// The file with the guard taken out.
+fn mutated(mutant: &Mutant, original: &str) -> Result<String> {
+    let mut text = original.to_owned();
+    for (find, replace) in mutant.edits {
+        let count = text.matches(find).count();
+        ensure!(count == 1, "{}: {count} times in {}: {find}", mutant.name, mutant.file);
+        text = text.replacen(find, replace, 1);
+    }
+    Ok(text)
+}
+
+fn test_of(mutant: &Mutant) -> String {
+    let suite = mutant.suite.map(|suite| format!("::{suite}")).unwrap_or_default();
+    format!("{}{suite} {}", mutant.package, mutant.test)
+}
+
+/// The table of a full run.
+fn document(trials: &[Trial]) -> String {
+    let mut text = String::from(
+        "# Mutants\n\nMade by `cargo xtask mutants`: each guard below is taken out of a copy of the tree, and the test\n\
+         beside it is run. It passes on the tree as it is; it must fail without the guard. The guards of the\n\
+         protocol itself are taken out of the model, see [model.md](model.md); a longer list, taken out by\n\
+         hand, is in [guards.md](guards.md).\n\n| mutant | what is done | where | verdict | test |\n|---|---|---|---|---|\n",
+    );
+    for trial in trials {
+        let Some(mutant) = MUTANTS.iter().find(|mutant| mutant.name == trial.name) else {
+            continue;
+        };
+        let Mutant { what, file, .. } = mutant;
+        let verdict = format!("{:?}", trial.verdict).to_lowercase();
+        let Trial { name, test, .. } = trial;
+        text.extend([
+            "| ", name, " | ", what, " | `", file, "` | ", &verdict, " | `", test, "` |\n",
+        ]);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mutant_finds_its_guard_once() {
+        for mutant in MUTANTS {
+            let original = fs::read_to_string(root().join(mutant.file)).expect(mutant.file);
+            let changed = mutated(mutant, &original).expect(mutant.name);
+            assert_ne!(changed, original, "{}", mutant.name);
+        }
+    }
+
+    #[test]
+    fn names_are_distinct_and_unknown_ones_are_refused() {
+        let mut names: Vec<&str> = MUTANTS.iter().map(|mutant| mutant.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), MUTANTS.len());
+        assert!(choose(&["nobody".to_owned()]).is_err());
+        assert_eq!(choose(&[]).expect("all").len(), MUTANTS.len());
+    }
+
+    #[test]
+    fn the_table_names_every_mutant_there_is() {
+        let table = fs::read_to_string(root().join(TABLE)).expect(TABLE);
+        for mutant in MUTANTS {
+            let row = format!("| {} | {} |", mutant.name, mutant.what);
+            assert!(table.contains(&row), "{}: run `cargo xtask mutants`", mutant.name);
+        }
+    }
+}
