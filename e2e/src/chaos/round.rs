@@ -33,6 +33,8 @@ const PATIENTS: u32 = 2_600;
 const AFTERMATH: Duration = Duration::from_secs(2);
 /// L1: when every promise is kept.
 const FINAL_WITHIN: Duration = Duration::from_secs(30);
+/// How long a worker may take to lead and to audit, at rest.
+const AUDIT_WITHIN: Duration = Duration::from_secs(30);
 /// When everything is sold and adds up, after the last fault.
 const REST_WITHIN: Duration = Duration::from_secs(75);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -282,16 +284,28 @@ impl Round<'_> {
         }
     }
 
-    /// What the running system found itself.
+    /// What the running system found itself. Only the worker that leads audits; after it took the lead
+    /// its first audit has yet to come.
     async fn metrics(&self) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        for worker in &self.cluster.workers {
-            let metrics = worker.metrics().await?;
-            let lines = metrics.lines().filter(|line| line.starts_with("slotrush_violations{"));
-            let broken = lines.filter(|line| !line.ends_with(" 0"));
-            found.extend(broken.map(|line| format!("the worker's own audit: {line}")));
+        let until = Instant::now() + AUDIT_WITHIN;
+        loop {
+            let (mut found, mut has_audited) = (Vec::new(), false);
+            for worker in &self.cluster.workers {
+                let metrics = worker.metrics().await?;
+                let lines = metrics.lines().filter(|line| line.starts_with("slotrush_violations{"));
+                let known: Vec<&str> = lines.filter(|line| !line.ends_with(" NaN")).collect();
+                has_audited |= !known.is_empty();
+                let broken = known.iter().filter(|line| !line.ends_with(" 0"));
+                found.extend(broken.map(|line| format!("the worker's own audit: {line}")));
+            }
+            if has_audited {
+                return Ok(found);
+            }
+            if Instant::now() >= until {
+                return Ok(vec!["no worker has audited".to_owned()]);
+            }
+            sleep(LOOK_EVERY).await;
         }
-        Ok(found)
     }
 
     /// Writes down what was asked and answered.
