@@ -24,6 +24,7 @@ pub struct Accepted {
     /// Its place in the line, if known.
     pub ticket: Option<Ticket>,
     is_certain: AtomicBool,
+    is_final: AtomicBool,
 }
 
 /// A place in the line of a partition, within one epoch.
@@ -38,7 +39,8 @@ pub struct Ticket {
 impl Accepted {
     /// Notes a booking of which nothing is certain yet.
     pub fn new(booking: Booking, ticket: Option<Ticket>) -> Self {
-        Self { booking, ticket, is_certain: AtomicBool::new(false) }
+        let (is_certain, is_final) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { booking, ticket, is_certain, is_final }
     }
 
     /// Tells whether the booking is confirmed and certified: the patient may be told "queued".
@@ -49,6 +51,12 @@ impl Accepted {
     /// Notes that it is.
     pub fn set_certain(&self) {
         self.is_certain.store(true, Ordering::Release);
+    }
+
+    /// Tells whether somebody was told here how it ended. Then this says nothing of it any more: only
+    /// its row does.
+    pub fn is_final(&self) -> bool {
+        self.is_final.load(Ordering::Acquire)
     }
 }
 
@@ -119,6 +127,13 @@ impl Memory {
     /// Returns what was accepted under this id.
     pub fn by_id(&self, id: BookingId) -> Option<Arc<Accepted>> {
         self.accepted.get(&id)
+    }
+
+    /// Notes that somebody is told how a booking ended, so that nobody is told "queued" afterwards.
+    pub fn note_final(&self, id: BookingId) {
+        if let Some(accepted) = self.accepted.get(&id) {
+            accepted.is_final.store(true, Ordering::Release);
+        }
     }
 
     /// Judges a wish by what was accepted for its idempotency key here; `None` if nothing was.

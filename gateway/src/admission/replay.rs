@@ -16,10 +16,14 @@ const ROW_WAIT: Duration = Duration::from_millis(400);
 
 /// Answers a request that memory, or PostgreSQL, says came before as `id`.
 pub(super) async fn answer(app: App, id: BookingId, wish: Wish) -> Admitted {
-    if let Ok(Some(row)) = app.rows.find(id, ROW_WAIT).await {
+    let row = app.rows.find(id, ROW_WAIT).await;
+    if let Ok(Some(row)) = row {
         return first(&app, row, &wish).await;
     }
     let remembered = app.memory.by_id(id);
+    if remembered.as_ref().is_some_and(|accepted| accepted.is_final()) {
+        return Admitted::LedgerDown;
+    }
     if let Some(accepted) = remembered.filter(|accepted| accepted.is_certain()) {
         return Admitted::Accepted(accepted);
     }
@@ -39,6 +43,7 @@ pub(super) async fn held(app: App, id: BookingId, epoch: Epoch, wish: Wish) -> A
 /// Answers with the row of the first attempt. If another booking under the same key superseded it,
 /// that one is the first: through whichever gateway the repeat comes, the answer is the same.
 async fn first(app: &App, row: Arc<BookingRow>, wish: &Wish) -> Admitted {
+    app.memory.note_final(row.booking.id);
     if row.reason != Some(Reason::Superseded) {
         return Admitted::Final(row);
     }

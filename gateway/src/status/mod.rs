@@ -49,9 +49,13 @@ pub async fn find(app: &App, id: BookingId, account: AccountId) -> Known {
     let row =
         if app.epochs.is_ledger_up() { app.rows.find(id, ROW_WAIT).await } else { Err(rows::Down) };
     if let Ok(Some(row)) = row {
-        return own_row(row, account);
+        return own_row(app, row, account);
     }
     let remembered = app.memory.by_id(id);
+    if row.is_err() && remembered.as_ref().is_some_and(|accepted| accepted.is_final()) {
+        // "Queued" after "booked" or "cancelled" would be a step back.
+        return Known::LedgerDown;
+    }
     if let Some(accepted) = remembered.clone().filter(|accepted| accepted.is_certain()) {
         // It will have its row; where it is until then changes nothing for its patient.
         return own(accepted, account);
@@ -73,7 +77,8 @@ pub async fn find(app: &App, id: BookingId, account: AccountId) -> Known {
 /// its row anyway needs no look at the servers first.
 pub fn certain_here(app: &App, id: BookingId, account: AccountId) -> Option<Known> {
     let accepted = app.memory.by_id(id)?;
-    let is_own = accepted.booking.account == account && accepted.is_certain();
+    let is_own =
+        accepted.booking.account == account && accepted.is_certain() && !accepted.is_final();
     is_own.then_some(Known::Accepted(accepted))
 }
 
@@ -94,7 +99,7 @@ pub async fn wait(
         () = app.shutdown.cancelled() => None,
     };
     match row {
-        Some(row) => own_row(row, account),
+        Some(row) => own_row(app, row, account),
         None if accepted.is_certain() => known,
         // It may have become certain, or lapsed.
         None => find(app, id, account).await,
@@ -112,7 +117,7 @@ async fn nowhere(
         return remembered.map_or(Known::LedgerDown, |accepted| own(accepted, account));
     }
     match app.rows.find(id, ROW_WAIT).await {
-        Ok(Some(row)) => return own_row(row, account),
+        Ok(Some(row)) => return own_row(app, row, account),
         Ok(None) => {}
         Err(rows::Down) => {
             return remembered.map_or(Known::LedgerDown, |accepted| own(accepted, account));
@@ -178,7 +183,8 @@ async fn is_ledger_true(app: &App, partition: Partition) -> bool {
     seen.ledger.is_some_and(|head| head.open && head.epoch == current && head.term == seen.term)
 }
 
-fn own_row(row: Arc<BookingRow>, account: AccountId) -> Known {
+fn own_row(app: &App, row: Arc<BookingRow>, account: AccountId) -> Known {
+    app.memory.note_final(row.booking.id);
     if row.booking.account == account { Known::Row(row) } else { Known::NotFound }
 }
 

@@ -163,3 +163,30 @@ async fn without_postgresql_nobody_is_told_queued_and_taking_resumes_by_itself()
     }
     Ok(())
 }
+
+/// I10: the gateway's memory of having accepted a booking outlives the booking's end.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_postgresql_who_was_told_the_end_never_hears_queued_again() -> anyhow::Result<()> {
+    let mut plan = Plan::of(&[9], 2);
+    plan.has_proxies = true;
+    let clinic = Clinic::open(plan).await?;
+    clinic.start_worker(false);
+    let mut told = Vec::new();
+    for n in 0..2 {
+        let id = clinic.book(n, clinic.slots[0], "k").await?.id().to_owned();
+        let done = clinic.get(n, &format!("/v1/bookings/{id}?wait=20")).await?;
+        assert_eq!(done.status(), (200, "booked"));
+        told.push(id);
+    }
+    assert_eq!(clinic.cancel(1, &told[1]).await?.status(), (200, "cancelled"));
+    clinic.lines.as_ref().expect("it has proxies").1.cut();
+    for (n, id) in told.iter().enumerate() {
+        for wait in ["", "?wait=1"] {
+            let answer = clinic.get(n, &format!("/v1/bookings/{id}{wait}")).await?;
+            assert_eq!(answer.code(), (503, "ledger_unavailable"), "{answer:?}");
+        }
+        let again = clinic.book(n, clinic.slots[0], "k").await?;
+        assert_eq!(again.code(), (503, "ledger_unavailable"), "{again:?}");
+    }
+    Ok(())
+}
