@@ -188,7 +188,8 @@ impl Settings {
         ledger::Settings {
             url,
             connections_max: self.calls.database_connections_max,
-            acquire_timeout_ms: self.calls.statement_timeout_ms,
+            // A server that is down must be told of within two seconds.
+            acquire_timeout_ms: (self.calls.statement_timeout_ms / 2).max(1),
             statement_timeout_ms: self.calls.statement_timeout_ms,
             application_name: "slotrush-gateway",
         }
