@@ -134,6 +134,7 @@ impl Postgres {
         }
         let password = fs::read_to_string(&password_file)
             .with_context(|| format!("cannot read {}", password_file.display()))?;
+        buried(&data).await;
         let mut process = spawn(&folder, &data, port, scratch.as_ref())?;
         ready(&mut process, port).await?;
         Ok(Self { process, port, password: password.trim().to_owned(), folder, data, scratch })
@@ -229,6 +230,22 @@ fn initialize(folder: &Path, data: &Path, password_file: &Path) -> Result<()> {
         bail!("initdb: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
     Ok(())
+}
+
+/// Waits until a killed predecessor is reaped. PostgreSQL takes one that is dead but still listed for
+/// one that runs, and not every first process of a machine is quick to reap.
+async fn buried(data: &Path) {
+    let Ok(lock) = fs::read_to_string(data.join("postmaster.pid")) else { return };
+    let Some(pid) = lock.lines().next() else { return };
+    let stat = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
+    let is_corpse = || {
+        let stat = fs::read_to_string(&stat).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+    };
+    let deadline = tokio::time::Instant::now() + STOP_WITHIN;
+    while is_corpse() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(crate::process_id::POLL).await;
+    }
 }
 
 fn spawn(folder: &Path, data: &Path, port: u16, scratch: Option<&TempDir>) -> Result<Process> {
