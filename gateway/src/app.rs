@@ -16,6 +16,7 @@ use crate::admission::memory::Memory;
 use crate::admission::offer::Offers;
 use crate::auth::{Passwords, Patients, Sealer, Tokens};
 use crate::catalogue::Catalogue;
+use crate::changes::Changes;
 use crate::epochs::Epochs;
 use crate::limits::Limits;
 use crate::mint::Minter;
@@ -69,6 +70,8 @@ pub struct Shared {
     pub tasks: TaskTracker,
     /// Rows of bookings, looked up many at once.
     pub rows: Rows,
+    /// How far the ledger's changes are read.
+    pub changes: Changes,
     /// Who waits for a final answer.
     pub waiters: Arc<Waiters>,
     /// How the queues move.

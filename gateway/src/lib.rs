@@ -16,6 +16,7 @@ pub mod app;
 pub mod auth;
 pub mod catalogue;
 pub mod certify;
+pub mod changes;
 pub mod epochs;
 pub mod extract;
 pub mod fields;
@@ -49,14 +50,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::facts::FactsCache;
-use crate::admission::memory::Memory;
+use crate::admission::memory::{self, Memory};
 use crate::admission::offer::Offers;
 use crate::app::Shared;
 use crate::auth::{Passwords, Patients, Sealer, Tokens};
 use crate::catalogue::Catalogue;
+use crate::changes::Changes;
 use crate::epochs::Epochs;
 use crate::limits::Limits;
 use crate::mint::Minter;
+use crate::settings::Roles;
 use crate::status::progress::Progress;
 use crate::status::rows::Rows;
 use crate::status::waiters::Waiters;
@@ -124,6 +127,16 @@ pub async fn run(
     Ok(())
 }
 
+/// Makes the tables, and lets the programs' own roles use them if they are named.
+pub async fn migrate(settings: &Settings, roles: &Roles) -> anyhow::Result<()> {
+    let ledger = Ledger::start(&settings.ledger_alone()?)?;
+    ledger.migrate().await?;
+    if let (Some(gateway), Some(worker)) = (&roles.gateway_role, &roles.worker_role) {
+        ledger.grant(gateway, worker).await?;
+    }
+    Ok(())
+}
+
 /// Starts the handles to the servers and puts together what handlers share. Waits for nobody.
 fn start(
     settings: Settings,
@@ -160,6 +173,7 @@ fn start(
         admissions: Arc::new(Semaphore::new(settings.calls.admissions_max)),
         tasks: TaskTracker::new(),
         rows: Rows::start(ledger.clone()),
+        changes: Changes::default(),
         waiters: Arc::new(Waiters::new(settings.calls.waiters_max)),
         progress: Progress::default(),
         limits: Limits::new(&settings.limits),
@@ -239,15 +253,14 @@ fn follow(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
         }),
         spawn({
             let app = with();
-            Box::pin(async move { app.memory.held.follow(&app.ledger, &*app.clock).await })
+            Box::pin(async move {
+                let held = &app.memory.held;
+                app.changes.follow(&app.ledger, held, &app.waiters, &*app.clock).await;
+            })
         }),
         spawn({
             let app = with();
-            Box::pin(async move { app.memory.follow_outboxes(&app.inventory, &app.ledger).await })
-        }),
-        spawn({
-            let app = with();
-            Box::pin(async move { app.waiters.serve(&app.ledger).await })
+            Box::pin(async move { memory::follow_outboxes(&app).await })
         }),
         spawn({
             let app = with();

@@ -49,24 +49,19 @@ pub enum Lapsed {
     NotYet,
 }
 
-/// A live booking, as the limits see it.
+/// A booking's row and where it counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldRow {
-    /// Whose.
-    pub patient: PatientId,
-    /// Which.
-    pub id: BookingId,
+pub struct Change {
+    /// The row as it is now.
+    pub row: BookingRow,
     /// Where.
     pub hospital: HospitalId,
     /// Where.
     pub department: DepartmentId,
     /// Days since 1970-01-01 of the session's date.
     pub day: i32,
-    /// False when it was given back.
-    pub live: bool,
-    /// When the row last changed.
-    pub changed_at: UnixMs,
 }
+
 impl Ledger {
     /// Returns the rows of these ids, in no order. One statement.
     pub async fn find_bookings(&self, ids: &[BookingId]) -> Result<Vec<BookingRow>, Error> {
@@ -258,31 +253,43 @@ impl Ledger {
 
     /// Returns bookings, changed since `since`, of sessions from today on and of the six days
     /// before, which the weekly limit counts (all live ones if `since` is 0), oldest change first,
-    /// at most `limit`.
-    pub async fn held_since(&self, since: UnixMs, limit: u32) -> Result<Vec<HeldRow>, Error> {
-        let rows: Vec<StoredHeld> = self
+    /// at most `limit`, but for the `known` ones: ids with the version that was seen.
+    pub async fn changes_since(
+        &self,
+        since: UnixMs,
+        known: &[(BookingId, i64)],
+        limit: u32,
+    ) -> Result<Vec<Change>, Error> {
+        let (ids, versions): (Vec<i64>, Vec<i64>) =
+            known.iter().map(|(id, version)| (id.get(), *version)).unzip();
+        let rows: Vec<StoredChange> = self
             .run(move |pool| async move {
-                sqlx::query_as(
-                    "SELECT b.patient_id, b.id, t.hospital_id, t.department_id,
-                         t.on_date - date '1970-01-01' AS day, b.state = 'booked' AS live,
-                         unix_ms(b.changed_at) AS changed_ms
+                sqlx::query_as(concat!(
+                    "SELECT ",
+                    booking_columns!(),
+                    ", t.hospital_id, t.department_id, t.on_date - date '1970-01-01' AS day
                      FROM booking b
                      JOIN session t ON t.id = b.session_id
                      JOIN hospital h ON h.id = t.hospital_id
                      WHERE b.changed_at >= from_unix_ms($1)
-                       AND b.state <> 'rejected'
                        AND (b.state = 'booked' OR $1 > 0)
                        AND t.on_date >= (clock_timestamp() AT TIME ZONE h.time_zone)::date - 6
+                       -- NOT IN, because that is always one hash table; an anti join may be loops.
+                       AND (b.id, b.version) NOT IN (
+                           SELECT k.id, k.version
+                           FROM unnest($2::bigint[], $3::bigint[]) AS k (id, version))
                      ORDER BY b.changed_at, b.id
-                     LIMIT $2",
-                )
+                     LIMIT $4",
+                ))
                 .bind(since.0)
+                .bind(ids)
+                .bind(versions)
                 .bind(i64::from(limit))
                 .fetch_all(&pool)
                 .await
             })
             .await?;
-        Ok(rows.into_iter().map(StoredHeld::read).collect())
+        Ok(rows.into_iter().map(StoredChange::read).collect::<Result<_, _>>()?)
     }
 }
 
@@ -351,26 +358,21 @@ struct CancelAnswer {
 }
 
 #[derive(sqlx::FromRow)]
-struct StoredHeld {
-    patient_id: i64,
-    id: i64,
+struct StoredChange {
+    #[sqlx(flatten)]
+    row: StoredBooking,
     hospital_id: i64,
     department_id: i64,
     day: i32,
-    live: bool,
-    changed_ms: i64,
 }
 
-impl StoredHeld {
-    fn read(self) -> HeldRow {
-        HeldRow {
-            patient: PatientId::from(self.patient_id),
-            id: BookingId::from(self.id),
+impl StoredChange {
+    fn read(self) -> Result<Change, sqlx::Error> {
+        Ok(Change {
+            row: self.row.read()?,
             hospital: HospitalId::from(self.hospital_id),
             department: DepartmentId::from(self.department_id),
             day: self.day,
-            live: self.live,
-            changed_at: UnixMs(self.changed_ms),
-        }
+        })
     }
 }

@@ -6,29 +6,16 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
 
 use booking::rules::Held;
-use booking::{Booking, BookingId, Clock, DepartmentId, HospitalId, PatientId, UnixMs};
-use ledger::Ledger;
-use ledger::booking_row::HeldRow;
+use booking::{Booking, BookingId, DepartmentId, HospitalId, PatientId, State};
+use ledger::booking_row::Change;
 
 use super::Wish;
 use super::facts::Facts;
 
 /// Bookings remembered at most; further ones are not known here.
 const BOOKINGS_MAX: usize = 500_000;
-const PAGE: u32 = 1_000;
-/// Pages read in one round at most: the rest comes in the next.
-const PAGES_MAX: usize = 50;
-const TAIL_EVERY: Duration = Duration::from_millis(500);
-/// A row's time is taken before its commit, so a later look reaches back a little …
-const OVERLAP_MS: i64 = 300;
-/// … and now and then further, for a commit that took long.
-const LONG_OVERLAP_MS: i64 = 5_000;
-const LONG_OVERLAP_EVERY: u32 = 10;
-const FORGET_EVERY: u32 = 7_200;
-const DAY_MS: i64 = 86_400_000;
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -65,7 +52,6 @@ pub struct HeldByPatient {
 struct Entries {
     patients: HashMap<PatientId, Vec<Entry>>,
     len: usize,
-    newest: UnixMs,
 }
 
 impl HeldByPatient {
@@ -116,28 +102,13 @@ impl HeldByPatient {
         self.is_read.load(Ordering::Acquire)
     }
 
-    /// Follows the ledger, for ever.
-    pub async fn follow(&self, ledger: &Ledger, clock: &dyn Clock) {
-        let mut round: u32 = 0;
-        loop {
-            if round.is_multiple_of(FORGET_EVERY) {
-                let today = clock.now().0.div_euclid(DAY_MS);
-                // A day of grace: a date is the hospital's, this is the world's.
-                self.forget_before(i32::try_from(today - 1).unwrap_or(i32::MIN));
-            }
-            let overlap =
-                if round.is_multiple_of(LONG_OVERLAP_EVERY) { LONG_OVERLAP_MS } else { OVERLAP_MS };
-            round = round.wrapping_add(1);
-            match self.catch_up(ledger, overlap).await {
-                Ok(()) => self.is_read.store(true, Ordering::Release),
-                Err(error) => tracing::debug!(%error, "following the bookings failed"),
-            }
-            tokio::time::sleep(TAIL_EVERY).await;
-        }
+    /// Notes that the whole ledger was read once.
+    pub fn set_read(&self) {
+        self.is_read.store(true, Ordering::Release);
     }
 
     /// Forgets the bookings of sessions before a date: nobody books there any more.
-    fn forget_before(&self, day: i32) {
+    pub fn forget_before(&self, day: i32) {
         let mut entries = self.write();
         entries.patients.retain(|_, held| {
             held.retain(|entry| entry.day >= day);
@@ -146,54 +117,24 @@ impl HeldByPatient {
         entries.len = entries.patients.values().map(Vec::len).sum();
     }
 
-    /// Reads what changed since the last time.
-    pub async fn catch_up(&self, ledger: &Ledger, overlap_ms: i64) -> Result<(), ledger::Error> {
-        let newest = self.read().newest;
-        let mut since = UnixMs(newest.0.saturating_sub(overlap_ms).max(0));
-        for _ in 0..PAGES_MAX {
-            let rows = ledger.held_since(since, PAGE).await?;
-            let is_last = rows.len() < PAGE as usize;
-            let last = rows.last().map_or(since, |row| row.changed_at);
-            let fresh = self.fresh(&rows);
-            let details = match fresh.as_slice() {
-                [] => Vec::new(),
-                ids => ledger.find_bookings(ids).await?,
-            };
-            let details = details.into_iter().map(|row| (row.booking.id, row.booking)).collect();
-            self.learn(&rows, details);
-            if is_last {
-                return Ok(());
-            }
-            // A full page of one millisecond would be read for ever.
-            since = if last > since { last } else { since.plus_ms(1) };
-        }
-        Ok(())
-    }
-
-    fn fresh(&self, rows: &[HeldRow]) -> Vec<BookingId> {
-        let entries = self.read();
-        let is_known = |row: &HeldRow| {
-            let mut held = entries.patients.get(&row.patient).into_iter().flatten();
-            held.any(|entry| entry.booking.id == row.id)
-        };
-        rows.iter().filter(|row| !is_known(row)).map(|row| row.id).collect()
-    }
-
-    fn learn(&self, rows: &[HeldRow], mut details: HashMap<BookingId, Booking>) {
+    /// Notes what changed. A row seen twice counts once; a rejected one gives its patient nothing.
+    pub fn learn(&self, changes: &[Change]) {
         let mut entries = self.write();
-        for row in rows {
-            entries.newest = entries.newest.max(row.changed_at);
+        for Change { row, hospital, department, day } in changes {
+            if row.state == State::Rejected {
+                continue;
+            }
             let is_full = entries.len >= BOOKINGS_MAX;
-            let held = entries.patients.entry(row.patient).or_default();
-            if let Some(entry) = held.iter_mut().find(|entry| entry.booking.id == row.id) {
-                entry.is_live = row.live;
-            } else if let Some(booking) = details.remove(&row.id).filter(|_| !is_full) {
+            let held = entries.patients.entry(row.booking.patient).or_default();
+            if let Some(entry) = held.iter_mut().find(|entry| entry.booking.id == row.booking.id) {
+                entry.is_live = row.state.is_live();
+            } else if !is_full {
                 held.push(Entry {
-                    booking,
-                    hospital: row.hospital,
-                    department: row.department,
-                    day: row.day,
-                    is_live: row.live,
+                    booking: row.booking.clone(),
+                    hospital: *hospital,
+                    department: *department,
+                    day: *day,
+                    is_live: row.state.is_live(),
                 });
                 entries.len += 1;
             }
@@ -237,7 +178,8 @@ fn over_limit(held: &[Entry], facts: &Facts) -> Standing {
 #[cfg(test)]
 mod tests {
     use booking::rules::Limits;
-    use booking::{AccountId, Epoch, SessionId, SlotId};
+    use booking::{AccountId, Epoch, SessionId, SlotId, UnixMs};
+    use ledger::booking_row::BookingRow;
 
     use super::*;
 
@@ -247,18 +189,18 @@ mod tests {
         Wish::new(account, slot, patient, key)
     }
 
-    fn held(id: i64, session: i64, day: i32, key: &str) -> (HeldRow, Booking) {
-        let wish = wish(session, key);
-        let row = HeldRow {
-            patient: wish.patient,
-            id: BookingId::from(id),
-            hospital: HospitalId::from(1),
-            department: DepartmentId::from(1),
-            day,
-            live: true,
+    fn held(id: i64, session: i64, day: i32, key: &str) -> Change {
+        let row = BookingRow {
+            booking: wish(session, key).booking(BookingId::from(id), Epoch(1), UnixMs(0)),
+            state: State::Booked,
+            reason: None,
+            number: Some(1),
+            version: 1,
+            persisted_at: UnixMs(id),
             changed_at: UnixMs(id),
         };
-        (row, wish.booking(BookingId::from(id), Epoch(1), UnixMs(0)))
+        let (hospital, department) = (HospitalId::from(1), DepartmentId::from(1));
+        Change { row, hospital, department, day }
     }
 
     fn facts(day: i32) -> Facts {
@@ -269,11 +211,9 @@ mod tests {
         Facts { hospital, department, day, limits, zone, starts: Vec::new() }
     }
 
-    fn learnt(rows: &[(HeldRow, Booking)]) -> HeldByPatient {
+    fn learnt(changes: &[Change]) -> HeldByPatient {
         let known = HeldByPatient::default();
-        let bookings = rows.iter().map(|(row, booking)| (row.id, booking.clone())).collect();
-        let rows: Vec<_> = rows.iter().map(|(row, _)| row.clone()).collect();
-        known.learn(&rows, bookings);
+        known.learn(changes);
         known
     }
 
@@ -308,5 +248,12 @@ mod tests {
     fn a_row_seen_twice_counts_once() {
         let known = learnt(&[held(1, 1, 10, "a"), held(1, 1, 10, "a")]);
         assert_eq!(known.read().len, 1);
+    }
+
+    #[test]
+    fn a_rejected_row_gives_its_patient_nothing() {
+        let mut rejected = held(1, 1, 10, "a");
+        rejected.row.state = State::Rejected;
+        assert!(!learnt(&[rejected]).knows(PatientId::from(1)));
     }
 }

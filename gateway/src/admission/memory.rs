@@ -15,6 +15,7 @@ use super::held::{HeldByPatient, Standing};
 use super::keys::KeysInFlight;
 use super::recent::Recent;
 use super::refusals::{Known, Refusals};
+use crate::app::App;
 
 /// A booking accepted here, and what was answered.
 #[derive(Debug)]
@@ -66,6 +67,8 @@ const ACCEPTED_MAX: usize = 100_000;
 const SLOTS_MAX: usize = 50_000;
 /// How old the knowledge of unsettled winners may be.
 const SYNC_EVERY: Duration = Duration::from_millis(500);
+/// How far behind the newest row to look for whoever has left an outbox.
+const ROWS_OVERLAP_MS: i64 = 1_000;
 const OUTBOX_PAGE: usize = 1_000;
 const OUTBOX_PAGES_MAX: usize = 100;
 
@@ -170,37 +173,44 @@ impl Memory {
         !is_winner
     }
 
-    /// Reads outboxes of partitions where refusals are answered from memory, for ever.
-    pub async fn follow_outboxes(&self, inventory: &Inventory, ledger: &ledger::Ledger) {
-        loop {
-            let tick = tokio::time::sleep(SYNC_EVERY);
-            tokio::select! {
-                () = tick => {}
-                () = self.wanted.notified() => {}
-            }
-            let mut looks = Vec::new();
-            for number in 0..booking::partition::PARTITIONS_MAX {
-                let partition = Partition::new(number);
-                if !self.of(partition).is_wanted.swap(false, Ordering::Relaxed) {
-                    continue;
-                }
-                let at = Instant::now();
-                if let Some(patients) = outbox_patients(inventory, partition).await {
-                    looks.push((partition, Seen { patients, at }));
-                }
-            }
-            if looks.is_empty() || self.held.catch_up(ledger, 1_000).await.is_err() {
-                continue;
-            }
-            for (partition, look) in looks {
-                let seen = &self.of(partition).seen;
-                *seen.write().unwrap_or_else(PoisonError::into_inner) = Some(look);
-            }
-        }
-    }
-
     fn of(&self, partition: Partition) -> &Unsettled {
         &self.unsettled[usize::from(partition.get())]
+    }
+}
+
+/// Reads outboxes of partitions where refusals are answered from memory, for ever.
+pub async fn follow_outboxes(app: &App) {
+    let memory = &app.memory;
+    loop {
+        let tick = tokio::time::sleep(SYNC_EVERY);
+        tokio::select! {
+            () = tick => {}
+            () = memory.wanted.notified() => {}
+        }
+        let mut looks = Vec::new();
+        for number in 0..booking::partition::PARTITIONS_MAX {
+            let partition = Partition::new(number);
+            if !memory.of(partition).is_wanted.swap(false, Ordering::Relaxed) {
+                continue;
+            }
+            let at = Instant::now();
+            if let Some(patients) = outbox_patients(&app.inventory, partition).await {
+                looks.push((partition, Seen { patients, at }));
+            }
+        }
+        if looks.is_empty() {
+            continue;
+        }
+        let (held, waiters) = (&memory.held, &*app.waiters);
+        // The rows after the outboxes, and all of them: else silence would not be knowledge.
+        let caught_up = app.changes.catch_up(&app.ledger, held, waiters, ROWS_OVERLAP_MS).await;
+        if !matches!(caught_up, Ok(true)) {
+            continue;
+        }
+        for (partition, look) in looks {
+            let seen = &memory.of(partition).seen;
+            *seen.write().unwrap_or_else(PoisonError::into_inner) = Some(look);
+        }
     }
 }
 

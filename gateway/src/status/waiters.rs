@@ -1,24 +1,30 @@
-//! Everybody who waits for a booking's final answer, served by one task.
+//! Everybody who waits for a booking's final answer.
+//!
+//! They are woken by whoever reads the changes of the ledger. What ended before somebody began to
+//! wait for it is not read again, so each new one is looked up once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use booking::BookingId;
-use ledger::Ledger;
 use ledger::booking_row::BookingRow;
 use tokio::sync::watch;
 
 type Final = Option<Arc<BookingRow>>;
 
-const LOOK_EVERY: Duration = Duration::from_millis(75);
-const IDS_PER_QUERY_MAX: usize = 1_000;
-
 /// The waiting ones, by booking.
 #[derive(Debug)]
 pub struct Waiters {
-    waiting: Mutex<HashMap<BookingId, watch::Sender<Final>>>,
+    waiting: Mutex<Waiting>,
     waiters_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    senders: HashMap<BookingId, watch::Sender<Final>>,
+    /// Those not looked up yet.
+    new: HashSet<BookingId>,
 }
 
 /// A place among the waiting ones.
@@ -38,45 +44,47 @@ impl Waiters {
     /// Begins to wait; `None` if too many wait already: the caller answers at once.
     pub fn join(self: &Arc<Self>, id: BookingId) -> Option<Waiter> {
         let mut waiting = self.lock();
-        let answer = match waiting.get(&id) {
+        let answer = match waiting.senders.get(&id) {
             Some(sender) => sender.subscribe(),
-            None if waiting.len() >= self.waiters_max => return None,
+            None if waiting.senders.len() >= self.waiters_max => return None,
             None => {
                 let (sender, receiver) = watch::channel(None);
-                waiting.insert(id, sender);
+                waiting.senders.insert(id, sender);
+                waiting.new.insert(id);
                 receiver
             }
         };
         Some(Waiter { waiters: Arc::clone(self), id, answer })
     }
 
-    /// Looks for final rows and wakes who waits for them, for ever.
-    pub async fn serve(&self, ledger: &Ledger) {
-        let mut ticks = tokio::time::interval(LOOK_EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let ids: Vec<BookingId> = self.lock().keys().copied().collect();
-            metrics::gauge!("slotrush_waiters").set(u32::try_from(ids.len()).unwrap_or(u32::MAX));
-            for ids in ids.chunks(IDS_PER_QUERY_MAX) {
-                match ledger.find_bookings(ids).await {
-                    Ok(rows) => self.wake(rows),
-                    Err(error) => tracing::debug!(%error, "looking for final answers failed"),
-                }
-            }
-        }
+    /// Returns those who began to wait since the last time.
+    pub fn take_new(&self) -> Vec<BookingId> {
+        self.lock().new.drain().collect()
     }
 
-    fn wake(&self, rows: Vec<BookingRow>) {
+    /// Gives those back whose look-up failed.
+    pub fn look_again(&self, ids: &[BookingId]) {
+        let mut waiting = self.lock();
+        let Waiting { senders, new } = &mut *waiting;
+        new.extend(ids.iter().filter(|id| senders.contains_key(id)));
+    }
+
+    /// Returns how many bookings are waited for.
+    pub fn count(&self) -> usize {
+        self.lock().senders.len()
+    }
+
+    /// Wakes who waits for one of these.
+    pub fn wake<'a>(&self, rows: impl IntoIterator<Item = &'a BookingRow>) {
         let mut waiting = self.lock();
         for row in rows {
-            if let Some(sender) = waiting.remove(&row.booking.id) {
-                sender.send_replace(Some(Arc::new(row)));
+            if let Some(sender) = waiting.senders.remove(&row.booking.id) {
+                sender.send_replace(Some(Arc::new(row.clone())));
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<BookingId, watch::Sender<Final>>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -93,8 +101,9 @@ impl Drop for Waiter {
     fn drop(&mut self) {
         let mut waiting = self.waiters.lock();
         // The last one to leave: this receiver is still counted.
-        if waiting.get(&self.id).is_some_and(|sender| sender.receiver_count() <= 1) {
-            waiting.remove(&self.id);
+        if waiting.senders.get(&self.id).is_some_and(|sender| sender.receiver_count() <= 1) {
+            waiting.senders.remove(&self.id);
+            waiting.new.remove(&self.id);
         }
     }
 }
@@ -111,7 +120,7 @@ mod tests {
         let second = waiters.join(one).expect("the same booking needs no further place");
         assert!(waiters.join(two).is_none());
         drop(first);
-        assert_eq!(waiters.lock().len(), 1);
+        assert_eq!(waiters.count(), 1);
         drop(second);
         assert!(waiters.join(two).is_some());
     }

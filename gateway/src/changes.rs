@@ -1,0 +1,215 @@
+//! The changes of the ledger's bookings, each read once and told to both who follow them: what
+//! patients hold, and who waits for a booking's end.
+//!
+//! A row's time of change is taken before its commit, so rows do not appear in the order of their
+//! times. Every look therefore reaches back behind the newest time seen, and names the rows that
+//! it knows already: PostgreSQL sends only what is new.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use booking::{BookingId, Clock, UnixMs};
+use ledger::Ledger;
+use ledger::booking_row::Change;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::admission::held::HeldByPatient;
+use crate::status::waiters::Waiters;
+
+/// How often to look while somebody waits …
+const LOOK_EVERY: Duration = Duration::from_millis(75);
+/// … and while nobody does.
+const IDLE_LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How far a look reaches back …
+const OVERLAP_MS: i64 = 300;
+/// … and how far now and then, for a commit that took long. No statement may take longer.
+const LONG_OVERLAP_MS: i64 = 5_000;
+const LONG_OVERLAP_EVERY: Duration = Duration::from_secs(2);
+const PAGE: u32 = 1_000;
+/// Pages read in one look at most: the rest comes in the next.
+const PAGES_MAX: usize = 50;
+/// Rows named as known at most. Others are sent again, which changes nothing.
+const KNOWN_MAX: usize = 100_000;
+const IDS_PER_QUERY_MAX: usize = 1_000;
+const FORGET_EVERY: Duration = Duration::from_hours(1);
+const DAY_MS: i64 = 86_400_000;
+
+/// How far the ledger has been read.
+#[derive(Debug, Default)]
+pub struct Changes(Mutex<Read>);
+
+#[derive(Debug, Default)]
+struct Read {
+    /// The newest time of change seen.
+    newest: UnixMs,
+    /// What was seen lately: time, id, version.
+    known: VecDeque<(UnixMs, BookingId, i64)>,
+}
+
+impl Changes {
+    /// Follows the ledger, for ever.
+    pub async fn follow(
+        &self,
+        ledger: &Ledger,
+        held: &HeldByPatient,
+        waiters: &Waiters,
+        clock: &dyn Clock,
+    ) {
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut looked_at, mut looked_far_at, mut forgot_at) = (None, None, None);
+        loop {
+            ticks.tick().await;
+            if is_due(forgot_at, FORGET_EVERY) {
+                forgot_at = Some(Instant::now());
+                let today = clock.now().0.div_euclid(DAY_MS);
+                // A day of grace: a date is the hospital's, this is the world's.
+                held.forget_before(i32::try_from(today - 1).unwrap_or(i32::MIN));
+            }
+            let waiting = waiters.count();
+            metrics::gauge!("slotrush_waiters").set(u32::try_from(waiting).unwrap_or(u32::MAX));
+            look_up_new(ledger, waiters).await;
+            if waiting == 0 && !is_due(looked_at, IDLE_LOOK_EVERY) {
+                continue;
+            }
+            looked_at = Some(Instant::now());
+            let is_far = is_due(looked_far_at, LONG_OVERLAP_EVERY);
+            let overlap_ms = if is_far { LONG_OVERLAP_MS } else { OVERLAP_MS };
+            match self.catch_up(ledger, held, waiters, overlap_ms).await {
+                Ok(is_complete) => {
+                    if is_complete {
+                        held.set_read();
+                    }
+                    if is_far {
+                        looked_far_at = looked_at;
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "following the bookings failed"),
+            }
+        }
+    }
+
+    /// Reads what changed since the last time; false if more is left. Whatever was committed before
+    /// this call, not more than `overlap_ms` after its time of change, is known after it.
+    pub async fn catch_up(
+        &self,
+        ledger: &Ledger,
+        held: &HeldByPatient,
+        waiters: &Waiters,
+        overlap_ms: i64,
+    ) -> Result<bool, ledger::Error> {
+        let mut read = self.0.lock().await;
+        let mut since = UnixMs(read.newest.0.saturating_sub(overlap_ms).max(0));
+        for _ in 0..PAGES_MAX {
+            let page = ledger.changes_since(since, &read.known_from(since), PAGE).await?;
+            held.learn(&page);
+            waiters.wake(page.iter().map(|change| &change.row));
+            let is_last = page.len() < PAGE as usize;
+            // Not further: what is told apart by version alone is read again until it is known.
+            since = page.last().map_or(since, |last| last.row.changed_at);
+            read.note(&page);
+            if is_last {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Read {
+    /// Returns what is known of the rows that changed at `since` or later.
+    fn known_from(&self, since: UnixMs) -> Vec<(BookingId, i64)> {
+        let known = self.known.iter().filter(|(changed_at, ..)| *changed_at >= since);
+        known.map(|(_, id, version)| (*id, *version)).collect()
+    }
+
+    fn note(&mut self, page: &[Change]) {
+        for Change { row, .. } in page {
+            self.newest = self.newest.max(row.changed_at);
+            self.known.push_back((row.changed_at, row.booking.id, row.version));
+        }
+        let oldest = UnixMs(self.newest.0.saturating_sub(LONG_OVERLAP_MS));
+        self.known.retain(|(changed_at, ..)| *changed_at >= oldest);
+        while self.known.len() > KNOWN_MAX {
+            self.known.pop_front();
+        }
+    }
+}
+
+/// Looks up who began to wait: their end may have been read before.
+async fn look_up_new(ledger: &Ledger, waiters: &Waiters) {
+    let new = waiters.take_new();
+    for ids in new.chunks(IDS_PER_QUERY_MAX) {
+        match ledger.find_bookings(ids).await {
+            Ok(rows) => waiters.wake(&rows),
+            Err(error) => {
+                tracing::debug!(%error, "looking for final answers failed");
+                waiters.look_again(ids);
+            }
+        }
+    }
+}
+
+fn is_due(last: Option<Instant>, every: Duration) -> bool {
+    last.is_none_or(|last| last.elapsed() >= every)
+}
+
+#[cfg(test)]
+mod tests {
+    use booking::{
+        AccountId, Booking, DepartmentId, Digest, Epoch, HospitalId, PatientId, SlotId, State,
+    };
+    use ledger::booking_row::BookingRow;
+
+    use super::*;
+
+    fn change(id: i64, version: i64, changed_at: i64) -> Change {
+        let (slot, patient) = (SlotId::from(256), PatientId::from(1));
+        let booking = Booking {
+            id: BookingId::from(id),
+            epoch: Epoch(1),
+            slot,
+            patient,
+            account: AccountId::from(1),
+            key: Digest::of_key("k"),
+            request: Digest::of_request(slot, patient),
+            accepted_at: UnixMs(0),
+        };
+        let row = BookingRow {
+            booking,
+            state: State::Booked,
+            reason: None,
+            number: Some(1),
+            version,
+            persisted_at: UnixMs(0),
+            changed_at: UnixMs(changed_at),
+        };
+        Change { row, hospital: HospitalId::from(1), department: DepartmentId::from(1), day: 0 }
+    }
+
+    #[test]
+    fn what_is_known_is_named_by_id_and_version_as_far_as_a_look_reaches() {
+        let mut read = Read::default();
+        read.note(&[change(1, 1, 10_000), change(2, 1, 10_500)]);
+        read.note(&[change(1, 2, 10_600)]);
+        assert_eq!(read.newest, UnixMs(10_600));
+        let named = |since| read.known_from(UnixMs(since));
+        let id = BookingId::from;
+        assert_eq!(named(10_000), [(id(1), 1), (id(2), 1), (id(1), 2)]);
+        assert_eq!(named(10_501), [(id(1), 2)]);
+    }
+
+    #[test]
+    fn only_what_the_longest_look_reaches_is_kept() {
+        let mut read = Read::default();
+        read.note(&[change(1, 1, 10_000)]);
+        read.note(&[change(2, 1, 10_000 + LONG_OVERLAP_MS + 1)]);
+        assert_eq!(read.known.len(), 1);
+        let many: Vec<Change> = (0..1_000).map(|id| change(id, 1, 20_000)).collect();
+        for _ in 0..=KNOWN_MAX / many.len() {
+            read.note(&many);
+        }
+        assert_eq!(read.known.len(), KNOWN_MAX);
+    }
+}
