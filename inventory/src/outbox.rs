@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use booking::{Booking, BookingId, Epoch, Partition};
+use booking::{Booking, BookingId, Epoch, Partition, SessionId};
 use redis::Value;
 use serde::Deserialize;
 
@@ -12,8 +12,10 @@ use crate::script::{Call, SETTLE};
 use crate::step::parse_step;
 use crate::{Inventory, keys, packed};
 
+/// Bookings settled by one call, during which Redis does nothing else: about 0.2 ms.
+const SETTLED_PER_CALL_MAX: usize = 64;
 /// Calls sent in one round trip when settling.
-const SETTLED_PER_TRIP_MAX: usize = 100;
+const CALLS_PER_TRIP_MAX: usize = 16;
 /// Entries asked for at once when all of them are read.
 const SCAN_COUNT: usize = 500;
 
@@ -27,7 +29,8 @@ pub struct Outbox {
 }
 
 impl Inventory {
-    /// W4: takes persisted bookings out of the outbox and notes whether each is live. Pipelined.
+    /// W4: takes persisted bookings out of the outbox and notes whether each is live, those of a
+    /// session together.
     ///
     /// Safe to repeat, in any order: a booking noted as dead stays dead.
     pub async fn settle(
@@ -35,10 +38,16 @@ impl Inventory {
         partition: Partition,
         settled: &[(Booking, bool)],
     ) -> Result<(), Error> {
-        for some in settled.chunks(SETTLED_PER_TRIP_MAX) {
-            let calls: Vec<Call> =
-                some.iter().map(|(booking, live)| settle_call(partition, booking, *live)).collect();
-            for value in self.links.call_all_hot(&calls).await? {
+        let mut sessions = BTreeMap::<_, Vec<_>>::new();
+        for (booking, is_live) in settled {
+            sessions.entry(booking.slot.session()).or_default().push((booking, *is_live));
+        }
+        let calls = sessions.iter().flat_map(|(session, bookings)| {
+            let some = bookings.chunks(SETTLED_PER_CALL_MAX);
+            some.map(|some| settle_call(partition, *session, some))
+        });
+        for some in calls.collect::<Vec<_>>().chunks(CALLS_PER_TRIP_MAX) {
+            for value in self.links.call_all_hot(some).await? {
                 parse_step(value)?;
             }
         }
@@ -96,16 +105,11 @@ impl Inventory {
     }
 }
 
-fn settle_call(partition: Partition, booking: &Booking, is_live: bool) -> Call {
-    let keys = [
-        keys::ledger(partition),
-        keys::who(partition, booking.slot.session()),
-        keys::out(partition),
-    ];
-    Call::new(&SETTLE, &keys)
-        .arg(booking.id.get())
-        .arg(booking.patient.get())
-        .arg(packed::entry(booking, is_live))
+fn settle_call(partition: Partition, session: SessionId, settled: &[(&Booking, bool)]) -> Call {
+    let keys = [keys::ledger(partition), keys::who(partition, session), keys::out(partition)];
+    settled.iter().fold(Call::new(&SETTLE, &keys), |call, (booking, is_live)| {
+        call.arg(booking.id.get()).arg(booking.patient.get()).arg(packed::entry(booking, *is_live))
+    })
 }
 
 async fn scan(

@@ -87,8 +87,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         what: "Redis forgets a booking that was given back, and its key",
         file: "scripts/lua/settle.lua",
         edits: &[(
-            "if not is_live then redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) end",
-            "if not is_live then redis.call('HDEL', KEYS[2], ARGV[2]) end",
+            "if not is_live then redis.call('HSET', KEYS[2], patient, entry) end",
+            "if not is_live then redis.call('HDEL', KEYS[2], patient) end",
         )],
         package: "inventory",
         suite: None,
