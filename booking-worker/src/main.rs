@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use booking_worker::Settings;
 use service::{settings, shutdown, telemetry};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     settings::exit_code(start(&settings::parse_or_exit()))
 }
