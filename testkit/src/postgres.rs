@@ -256,7 +256,7 @@ fn spawn(folder: &Path, data: &Path, port: u16, scratch: Option<&TempDir>) -> Re
         "unix_socket_directories=",
         "max_connections=200",
         "fsync=on",
-        "shared_buffers=64MB",
+        "shared_buffers=256MB",
         "log_min_messages=warning",
     ];
     for setting in settings {
