@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -32,6 +33,8 @@ pub struct Outcome {
     pub answers: BTreeMap<String, u64>,
     /// Latencies of requests, by outcome; of `booked`, until the place was certain.
     pub latency_ms: BTreeMap<String, Percentiles>,
+    /// From the opening to the last patient's first answer, ms.
+    pub answered_ms: u64,
     /// From the opening to the last final answer, ms.
     pub rush_ms: u64,
     /// Patients without a final answer.
@@ -117,6 +120,7 @@ async fn watch(
         () = display.follow(&waiting.counters) => {}
     }
     display.finish(&waiting.counters);
+    outcome.answered_ms = waiting.counters.answered_ms.load(Ordering::Relaxed);
     outcome.rush_ms = SystemClock.now().since(opens_at);
     outcome.latency_ms = waiting.tally.percentiles();
     outcome

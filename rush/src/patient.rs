@@ -191,7 +191,7 @@ impl Patient {
             sleep_until(due).await;
             let answer = self.ask(key, slot, due).await;
             if std::mem::take(&mut is_first) {
-                Counters::add(&self.waiting.counters.answered);
+                self.waiting.counters.first_answer(self.waiting.opening.elapsed());
             }
             due = match answer {
                 Answer::Booking { id, .. } => return Decision::Accepted(id),

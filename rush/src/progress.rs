@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -26,12 +26,21 @@ pub struct Counters {
     pub finished: AtomicU32,
     /// Of these, with a place.
     pub booked: AtomicU32,
+    /// When the latest first answer came, ms after the opening.
+    pub answered_ms: AtomicU64,
 }
 
 impl Counters {
     /// Adds one.
     pub fn add(counter: &AtomicU32) {
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a patient's first answer, so long after the opening.
+    pub fn first_answer(&self, after: Duration) {
+        Self::add(&self.answered);
+        let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        self.answered_ms.fetch_max(ms, Ordering::Relaxed);
     }
 
     fn line(&self) -> String {
