@@ -6,8 +6,9 @@ use anyhow::{Result, ensure};
 use testkit::Proxy;
 use tokio::time::sleep;
 
-use super::cluster::{Cluster, PROGRAMS};
+use super::cluster::{Cluster, DISTORTIONS, PROGRAMS};
 use super::fault::{Kind, Strike};
+use crate::program::Program;
 
 /// How long the replica misses writes before a failover.
 const MISSED: Duration = Duration::from_millis(600);
@@ -74,6 +75,12 @@ impl Cluster {
             Kind::NetAnswersLost => lose_answers(&self.some_edges(strike)).await,
             // Done beside the crowd, see `echo`.
             Kind::Duplicates => {}
+            Kind::ClockBack => {
+                self.any_program(strike).arm(&wrong_clock(-clock_step_ms(strike)))?
+            }
+            Kind::ClockAhead => {
+                self.any_program(strike).arm(&wrong_clock(clock_step_ms(strike)))?
+            }
         }
         Ok(())
     }
@@ -127,8 +134,15 @@ impl Cluster {
             | Kind::RabbitQueueDeleted
             | Kind::RabbitCloses
             | Kind::Duplicates => {}
+            Kind::ClockBack | Kind::ClockAhead => self.any_program(strike).arm(DISTORTIONS)?,
         }
         Ok(())
+    }
+
+    /// A gateway or a worker.
+    fn any_program(&self, strike: &Strike) -> &Program {
+        let programs: Vec<_> = self.gateways.iter().chain(&self.workers).collect();
+        programs[strike.which % programs.len()]
     }
 
     /// The primary dies, and the replica that takes its place has missed its last writes.
@@ -159,6 +173,18 @@ impl Cluster {
     fn on_some_edges(&self, strike: &Strike, act: impl Fn(&Proxy)) {
         self.some_edges(strike).into_iter().for_each(act);
     }
+}
+
+/// By how much a clock steps: 1 to 20 s. A clock that went back is waited out, and patients must have
+/// their final answers 30 s after the last fault; the crowd's tokens are good from 30 s ago.
+fn clock_step_ms(strike: &Strike) -> i64 {
+    let steps = i64::try_from(strike.which % 96).unwrap_or(0);
+    1_000 + steps * 200
+}
+
+/// What is distorted in any case, and the clock.
+fn wrong_clock(offset_ms: i64) -> String {
+    format!("{DISTORTIONS};clock.offset_ms={offset_ms}")
 }
 
 /// Requests arrive and are done, and nobody hears of it.
