@@ -154,7 +154,7 @@ struct Sum {
 impl Sum {
     /// Adds a round; false if it found a violation.
     fn add(&mut self, number: u64, outcome: Outcome) -> bool {
-        let Outcome { verdict, recoveries, slow, faults } = outcome;
+        let Outcome { verdict, recoveries, slow, faults, .. } = outcome;
         let report = &mut self.report;
         report.rounds += 1;
         report.attempts += verdict.attempts;

@@ -8,7 +8,6 @@ use tokio::time::sleep;
 
 use super::cluster::{Cluster, DISTORTIONS, PROGRAMS};
 use super::fault::{Kind, Strike};
-use crate::program::Program;
 
 /// How long the replica misses writes before a failover.
 const MISSED: Duration = Duration::from_millis(600);
@@ -75,12 +74,8 @@ impl Cluster {
             Kind::NetAnswersLost => lose_answers(&self.some_edges(strike)).await,
             // Done beside the crowd, see `echo`.
             Kind::Duplicates => {}
-            Kind::ClockBack => {
-                self.any_program(strike).arm(&wrong_clock(-clock_step_ms(strike)))?
-            }
-            Kind::ClockAhead => {
-                self.any_program(strike).arm(&wrong_clock(clock_step_ms(strike)))?
-            }
+            Kind::ClockBack => self.set_clock(strike, -clock_step_ms(strike))?,
+            Kind::ClockAhead => self.set_clock(strike, clock_step_ms(strike))?,
         }
         Ok(())
     }
@@ -134,15 +129,16 @@ impl Cluster {
             | Kind::RabbitQueueDeleted
             | Kind::RabbitCloses
             | Kind::Duplicates => {}
-            Kind::ClockBack | Kind::ClockAhead => self.any_program(strike).arm(DISTORTIONS)?,
+            Kind::ClockBack | Kind::ClockAhead => self.set_clock(strike, 0)?,
         }
         Ok(())
     }
 
-    /// A gateway or a worker.
-    fn any_program(&self, strike: &Strike) -> &Program {
+    /// Sets the clock of a gateway or a worker wrong by so much.
+    fn set_clock(&self, strike: &Strike, offset_ms: i64) -> Result<()> {
         let programs: Vec<_> = self.gateways.iter().chain(&self.workers).collect();
-        programs[strike.which % programs.len()]
+        let program = programs[strike.which % programs.len()];
+        program.arm(&format!("{DISTORTIONS};clock.offset_ms={offset_ms}"))
     }
 
     /// The primary dies, and the replica that takes its place has missed its last writes.
@@ -180,11 +176,6 @@ impl Cluster {
 fn clock_step_ms(strike: &Strike) -> i64 {
     let steps = i64::try_from(strike.which % 96).unwrap_or(0);
     1_000 + steps * 200
-}
-
-/// What is distorted in any case, and the clock.
-fn wrong_clock(offset_ms: i64) -> String {
-    format!("{DISTORTIONS};clock.offset_ms={offset_ms}")
 }
 
 /// Requests arrive and are done, and nobody hears of it.
