@@ -331,7 +331,9 @@ mod tests {
         let ended = eventually("the end of all its processes", STOP_WITHIN, is_over).await;
         let left: Vec<_> = all.iter().filter(|id| id.is_alive()).collect();
         // Whatever was seen, nothing is left by this test.
-        all.iter().for_each(|id| id.signal(Signal::Kill));
+        for id in all {
+            id.signal(Signal::Kill);
+        }
         ended.unwrap_or_else(|error| panic!("{error}: {left:?}"));
     }
 }
