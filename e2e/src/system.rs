@@ -244,8 +244,8 @@ impl Drop for System {
 
 /// Name and address of each program's own role in PostgreSQL, which does not own the tables.
 pub(crate) struct Accounts {
-    gateway: (String, String),
-    worker: (String, String),
+    pub(crate) gateway: (String, String),
+    pub(crate) worker: (String, String),
 }
 
 impl Accounts {

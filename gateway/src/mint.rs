@@ -1,5 +1,6 @@
 //! Booking ids under a leased worker id: taking, keeping and giving back the lease.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use ledger::Ledger;
 const TTL_MS: u32 = 30_000;
 /// How much earlier than the database this side takes the lease to end (ms): two clocks run apart.
 const MARGIN_MS: i64 = 5_000;
-const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// Often, because nothing can be booked without a lease, and asking a PostgreSQL that is silent costs nothing.
+const RETRY_EVERY: Duration = Duration::from_millis(200);
 /// A mint asks to wait when a millisecond's ids are used up, or for a clock's small step back.
 const WAITS_MAX: u32 = 3;
 const WAIT_MS_MAX: u64 = 50;
@@ -23,13 +25,15 @@ pub struct Minter {
     clock: Arc<dyn Clock>,
     holder: String,
     lease: RwLock<Option<(WorkerId, Arc<Mint>)>>,
+    /// The last try failed, and that was said.
+    is_failing: AtomicBool,
 }
 
 impl Minter {
     /// Starts without a lease; mints nothing until [`Minter::keep_lease`] has one.
     pub fn new(ledger: Ledger, clock: Arc<dyn Clock>) -> Self {
         let holder = format!("gateway-{:032x}", rand::random::<u128>());
-        Self { ledger, clock, holder, lease: RwLock::new(None) }
+        Self { ledger, clock, holder, lease: RwLock::new(None), is_failing: AtomicBool::new(false) }
     }
 
     /// Tells whether ids can be minted now.
@@ -82,6 +86,7 @@ impl Minter {
         let asked_at = self.clock.now();
         match self.ledger.lease_worker_id(&self.holder, TTL_MS).await {
             Ok(Some(lease)) => {
+                self.is_failing.store(false, Ordering::Relaxed);
                 let until = end_of_lease(asked_at);
                 let mint = Mint::new(lease.worker, lease.floor, until, Arc::clone(&self.clock));
                 let held = Some((lease.worker, Arc::new(mint)));
@@ -90,11 +95,15 @@ impl Minter {
                 true
             }
             Ok(None) => {
-                tracing::warn!("all worker ids are leased");
+                if !self.is_failing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!("all worker ids are leased");
+                }
                 false
             }
             Err(error) => {
-                tracing::warn!(%error, "no worker id could be leased");
+                if !self.is_failing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "no worker id could be leased");
+                }
                 false
             }
         }
@@ -104,6 +113,7 @@ impl Minter {
         let asked_at = self.clock.now();
         match self.ledger.renew_worker_id(worker, &self.holder, TTL_MS).await {
             Ok(true) => {
+                self.is_failing.store(false, Ordering::Relaxed);
                 mint.set_leased_until(end_of_lease(asked_at));
                 third
             }
@@ -115,7 +125,9 @@ impl Minter {
             }
             Err(error) => {
                 // The lease still holds; the mint itself stops when it ends.
-                tracing::warn!(%error, "the lease of the worker id was not renewed");
+                if !self.is_failing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "the lease of the worker id was not renewed");
+                }
                 RETRY_EVERY
             }
         }

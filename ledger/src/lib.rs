@@ -21,6 +21,7 @@ pub mod booking_row;
 pub mod catalogue;
 mod column;
 pub mod epoch;
+mod gate;
 pub mod grants;
 pub mod lease;
 pub mod parked;

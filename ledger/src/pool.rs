@@ -1,11 +1,14 @@
 //! The pool, the migrations and what may go wrong.
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+use crate::gate::Gate;
 
 /// How to reach PostgreSQL.
 #[derive(Clone, Debug)]
@@ -106,6 +109,7 @@ pub struct Ledger {
     pub(crate) pool: PgPool,
     /// How long a caller waits for an answer at most; the work itself goes on.
     pub(crate) answer_within: Duration,
+    pub(crate) gate: Arc<Gate>,
 }
 
 impl Ledger {
@@ -140,7 +144,7 @@ impl Ledger {
                 })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool, answer_within: answer_within(settings) })
+        Ok(Self { pool, answer_within: answer_within(settings), gate: Arc::default() })
     }
 
     /// Applies the migrations, under sqlx's own lock.

@@ -1,6 +1,7 @@
 //! One place through which statements go.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng as _;
@@ -17,14 +18,27 @@ impl Ledger {
     /// a cancelled query poisons its connection for whoever uses it next.
     ///
     /// Who waits longer than any work can take, because the line went dead, hears `Unavailable`,
-    /// which says that it may have happened. The work is left to itself even then.
+    /// which says that it may have happened. The work is left to itself even then. While PostgreSQL is
+    /// silent it is not asked, and this is `Unavailable` at once.
     pub(crate) async fn run<T, Work, Answer>(&self, work: Work) -> Result<T, Error>
     where
         T: Send + 'static,
         Work: FnOnce(PgPool) -> Answer,
         Answer: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
-        let answer = self.run_unbounded(work);
+        let Some(entered) = self.gate.enter() else {
+            return Err(Error::Unavailable(sqlx::Error::PoolTimedOut));
+        };
+        let gate = Arc::clone(&self.gate);
+        let answer = self.run_unbounded(move |pool| {
+            let options = pool.connect_options();
+            let answer = work(pool);
+            async move {
+                let answer = answer.await;
+                gate.note(entered, &answer, &options);
+                answer
+            }
+        });
         match tokio::time::timeout(self.answer_within, answer).await {
             Ok(answer) => answer,
             Err(_late) => {

@@ -286,6 +286,8 @@ async fn answers(port: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eventually;
+    use crate::process_id::{ProcessId, children};
 
     #[tokio::test]
     async fn postgres_comes_back_after_a_crash_and_a_pause() {
@@ -297,5 +299,41 @@ mod tests {
         assert!(!answers(postgres.port()).await);
         postgres.resume();
         assert!(answers(postgres.port()).await);
+    }
+
+    /// The race: its owner is killed between SIGSTOP and SIGCONT. Its processes have groups of their own.
+    #[tokio::test]
+    async fn postgres_that_stands_still_dies_with_its_killed_owner() {
+        let mut postgres = Postgres::start().await.expect("starts");
+        let all = standing_still(&postgres);
+        postgres.process.orphan();
+        gone(&all).await;
+    }
+
+    #[tokio::test]
+    async fn postgres_that_stands_still_ends_when_dropped() {
+        let postgres = Postgres::start().await.expect("starts");
+        let all = standing_still(&postgres);
+        drop(postgres);
+        gone(&all).await;
+    }
+
+    fn standing_still(postgres: &Postgres) -> Vec<ProcessId> {
+        postgres.pause();
+        let pids = children(postgres.pid()).into_iter().chain([postgres.pid()]);
+        let all: Vec<_> = pids.filter_map(ProcessId::of).collect();
+        assert!(all.len() > 3, "{all:?}");
+        all
+    }
+
+    async fn gone(all: &[ProcessId]) {
+        let is_over = || async { all.iter().all(|id| !id.is_alive()).then_some(()) };
+        let ended = eventually("the end of all its processes", STOP_WITHIN, is_over).await;
+        let left: Vec<_> = all.iter().filter(|id| id.is_alive()).collect();
+        // Whatever was seen, nothing is left by this test.
+        for id in all {
+            id.signal(Signal::Kill);
+        }
+        ended.unwrap_or_else(|error| panic!("{error}: {left:?}"));
     }
 }

@@ -54,10 +54,20 @@ impl Process {
 
     /// Makes it die with this process even if that is killed, together with these folders.
     pub fn guarded(mut self, scratch: &[&Path]) -> Result<Self> {
-        // The shell reads from a pipe that only this process holds: it wakes at this one's end.
+        // The shell reads from a pipe that only this process holds: it wakes at this one's end. Who
+        // stands still hears nothing but SIGKILL, and PostgreSQL's processes, each in a group of its
+        // own, would outlive their parent so: they are made to go on.
         const SCRIPT: &str = r#"
             read -r _
             kill -s "$1" -- "$2"
+            children=
+            for stat in /proc/[0-9]*/stat; do
+                read -r line < "$stat" || continue
+                rest=${line##*) }
+                rest=${rest#? }
+                [ "${rest%% *}" != "$2" ] || children="$children ${line%% *}"
+            done
+            kill -s CONT -- "$2" $children
             [ "$1" = KILL ] || sleep 1
             kill -s KILL -- "-$2"
             shift 2
@@ -113,9 +123,10 @@ impl Process {
         }
     }
 
-    /// Asks it to end and waits; after `grace` it is killed.
+    /// Asks it to end and waits; after `grace` it is killed. One that stands still goes on first.
     pub async fn stop(&mut self, grace: Duration) {
         self.id.signal(self.stop);
+        self.id.signal_tree(Signal::Cont);
         self.id.ended(grace).await;
         self.kill();
     }
@@ -137,6 +148,8 @@ impl Process {
     pub fn end(&mut self) {
         if self.child.is_some() && self.abrupt_end() != Signal::Kill {
             self.id.signal(self.abrupt_end());
+            // One that stands still would not hear it, nor would its processes end with it.
+            self.id.signal_tree(Signal::Cont);
             let deadline = Instant::now() + DROP_GRACE;
             while self.id.is_alive() && Instant::now() < deadline {
                 std::thread::sleep(POLL);
@@ -155,6 +168,12 @@ impl Process {
     /// PostgreSQL releases its shared memory when told to quit, not when killed.
     fn abrupt_end(&self) -> Signal {
         if self.stop == Signal::Int { Signal::Quit } else { Signal::Kill }
+    }
+
+    /// What its guard sees when this process is killed: the pipe's end.
+    #[cfg(test)]
+    pub(crate) fn orphan(&mut self) {
+        drop(self.guard.as_mut().and_then(|guard| guard.stdin.take()));
     }
 
     fn end_guard(&mut self) {
@@ -237,8 +256,7 @@ mod tests {
         fs::create_dir(&scratch).expect("scratch");
         let mut process = sleeper(&folder.path().join("log"));
         process = process.guarded(&[&scratch]).expect("guard");
-        // What the guard sees when its owner is killed: the pipe's end.
-        drop(process.guard.as_mut().and_then(|guard| guard.stdin.take()));
+        process.orphan();
         let gone = || async { (!process.id().is_alive() && !scratch.exists()).then_some(()) };
         eventually("the end", Duration::from_secs(5), gone).await.expect("it dies");
     }

@@ -27,6 +27,9 @@ pub(crate) struct Chaos {
     /// Begin with the round of this number, as the seed draws it
     #[arg(long)]
     first_round: Option<u64>,
+    /// Every fault lasts this long, seconds [default: as the seed draws it]
+    #[arg(long)]
+    lasts: Option<u64>,
     /// End after this many rounds, also if minutes are left
     #[arg(long)]
     rounds: Option<u64>,
@@ -68,6 +71,7 @@ fn invocation(chaos: &Chaos) -> Command {
         ("--seed", chaos.seed.map(|seed| seed.to_string())),
         ("--faults", chaos.faults.clone()),
         ("--first-round", chaos.first_round.map(|number| number.to_string())),
+        ("--lasts", chaos.lasts.map(|seconds| seconds.to_string())),
         ("--rounds", chaos.rounds.map(|count| count.to_string())),
     ];
     for (name, value) in options {

@@ -83,12 +83,9 @@ enum Command {
     Mutants(Mutants),
     /// Run every check and test on private servers: formatting, tidy, lints, unit to end-to-end
     Test {
-        /// Leave out the lints and the end-to-end tests
+        /// Leave out the lints, the end-to-end tests and the two minutes of chaos
         #[arg(long)]
         fast: bool,
-        /// End with two minutes of chaos, always the same faults
-        #[arg(long)]
-        chaos: bool,
     },
     /// Kill both programs between any two steps, and write what was found to docs/crash-matrix.md
     CrashMatrix,
@@ -138,7 +135,7 @@ impl Cli {
             Command::Fuzz(options) => fuzz::run(options).await,
             Command::Model(model) => model::run(model).await,
             Command::Mutants(options) => mutants::run(options).await,
-            Command::Test { fast, chaos } => test::run(fast, chaos).await,
+            Command::Test { fast } => test::run(fast).await,
             Command::CrashMatrix => test::crash_matrix().await,
             Command::Tidy { record } => tidy::run(record),
         }

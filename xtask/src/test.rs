@@ -34,9 +34,9 @@ struct Servers {
 
 /// Runs the steps one after the other, all of them even if one fails, and sums up. The servers are
 /// ended in any case: on failure, on Ctrl-C, and even if this process is killed.
-pub(crate) async fn run(fast: bool, with_chaos: bool) -> Result<()> {
+pub(crate) async fn run(fast: bool) -> Result<()> {
     let mut outcomes = Vec::new();
-    let result = unless_interrupted(steps(fast, with_chaos, &mut outcomes)).await;
+    let result = unless_interrupted(steps(fast, &mut outcomes)).await;
     println!("\n{:<10} {:>8}", "step", "seconds");
     for Outcome { name, took, error } in &outcomes {
         let verdict = if error.is_some() { "FAILED" } else { "ok" };
@@ -54,7 +54,7 @@ pub(crate) async fn run(fast: bool, with_chaos: bool) -> Result<()> {
     Ok(())
 }
 
-async fn steps(fast: bool, with_chaos: bool, outcomes: &mut Vec<Outcome>) -> Result<()> {
+async fn steps(fast: bool, outcomes: &mut Vec<Outcome>) -> Result<()> {
     let mut format = cargo();
     format.args(["fmt", "--all", "--check"]);
     step("format", outcomes, command::succeed(&mut format)).await;
@@ -90,7 +90,7 @@ async fn steps(fast: bool, with_chaos: bool, outcomes: &mut Vec<Outcome>) -> Res
         tests.env("SLOTRUSH_TEST_AMQP_URL", rabbit.url());
         step("tests", outcomes, command::succeed(&mut tests)).await;
     }
-    if with_chaos {
+    if !fast {
         // On servers of its own, and beside nothing else: it measures how soon things recover.
         drop(servers);
         step("chaos", outcomes, command::succeed(&mut chaos::short())).await;

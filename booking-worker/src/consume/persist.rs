@@ -119,7 +119,13 @@ impl Persister {
                 next
             }
             Err(error) => {
-                tracing::warn!(%error, cause = ?error, %partition, bookings = batch.len(), "a batch is not persisted");
+                let bookings = batch.len();
+                if is_transient(&error) {
+                    // Asked again five times a second; that PostgreSQL is away is said once, elsewhere.
+                    tracing::debug!(%error, cause = ?error, %partition, bookings, "a batch is not persisted yet");
+                } else {
+                    tracing::warn!(%error, cause = ?error, %partition, bookings, "a batch is not persisted");
+                }
                 let next =
                     |_| if is_transient(&error) { Next::Done(Answer::Later) } else { Next::Alone };
                 batch.iter().map(next).collect()

@@ -12,12 +12,16 @@ use rush::tokens::Minter;
 use secrecy::{ExposeSecret as _, SecretString};
 use testkit::{Postgres, Proxy, Rabbit, ensure_database, free_port, unique};
 
+use super::accounts::{RedisUser, database_roles};
 use super::redis_pair::RedisPair;
 use crate::program::Program;
-use crate::system::{PARTITIONS, address, key_files, prepare_database, target, url_of};
+use crate::system::{Accounts, PARTITIONS, address, key_files, prepare_database, target, url_of};
 
 /// How many of each program run.
 pub(super) const PROGRAMS: usize = 2;
+/// What the programs do to their own messages all the time: they publish one envelope in five twice, and
+/// persist every batch in another order than it came.
+pub(super) const DISTORTIONS: &str = "publish.twice=20%;batch.shuffle=100%";
 /// Keep-alive connections of the crowd to each gateway.
 const CONNECTIONS: usize = 128;
 /// How long a request of the crowd may take: longer than a long-poll of theirs.
@@ -63,16 +67,19 @@ impl Cluster {
     /// Starts everything in `folder`; returns when the programs are ready.
     pub(super) async fn start(folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
+        let users = [RedisUser::new("chaos_gateway"), RedisUser::new("chaos_worker")];
         let (redis, rabbit, postgres) = (
-            RedisPair::start(folder).await?,
+            RedisPair::start(folder, &users.each_ref().map(RedisUser::line)).await?,
             Rabbit::start_in(&folder.join("rabbit"), free_port()).await?,
             Postgres::start_in(&folder.join("postgres"), free_port()).await?,
         );
         let lookout = Proxy::start(&redis.url()).await?;
+        let database = ensure_database(&postgres.url(), "chaos").await?;
+        let accounts = database_roles(&database).await?;
         let shared = vec![
             ("SLOTRUSH_REDIS_URL", lookout.url()),
             ("SLOTRUSH_AMQP_URL", rabbit.url()),
-            ("SLOTRUSH_DATABASE_URL", ensure_database(&postgres.url(), "chaos").await?),
+            ("SLOTRUSH_DATABASE_URL", database),
             ("SLOTRUSH_QUEUE_PREFIX", unique()),
             ("SLOTRUSH_PARTITIONS", PARTITIONS.to_string()),
             // One patient asks as often as the network loses an answer.
@@ -81,8 +88,8 @@ impl Cluster {
         let target = target(&shared)?;
         let keys = folder.join("keys");
         let admin_password = SecretString::from(unique());
-        prepare_database(&shared, &keys, None, &admin_password).await?;
-        let mut start = Start { shared, keys, folder, edges: Vec::new() };
+        prepare_database(&shared, &keys, Some(&accounts), &admin_password).await?;
+        let mut start = Start { shared, keys, accounts, users, folder, edges: Vec::new() };
         let (mut gateways, mut workers) = (Vec::new(), Vec::new());
         let (mut entrances, mut doors) = (Vec::new(), Vec::new());
         for number in 1..=PROGRAMS {
@@ -163,6 +170,9 @@ impl Cluster {
 struct Start<'a> {
     shared: Vec<(&'static str, String)>,
     keys: PathBuf,
+    accounts: Accounts,
+    /// Of the gateways, of the workers.
+    users: [RedisUser; 2],
     folder: &'a Path,
     edges: Vec<Edges>,
 }
@@ -170,7 +180,8 @@ struct Start<'a> {
 impl Start<'_> {
     async fn gateway(&mut self, number: usize, redis: &RedisPair) -> Result<(Program, Proxy)> {
         let (port, admin_port) = (free_port(), free_port());
-        let mut settings = self.settings(redis).await?;
+        let database = self.accounts.gateway.1.clone();
+        let mut settings = self.settings(&self.users[0].at(&redis.url())?, &database).await?;
         settings.extend(key_files(&self.keys));
         settings.push(("SLOTRUSH_LISTEN", address(port)));
         settings.push(("SLOTRUSH_ADMIN_LISTEN", address(admin_port)));
@@ -178,29 +189,37 @@ impl Start<'_> {
         settings.push(("SLOTRUSH_TRUSTED_PROXIES", "127.0.0.0/8".to_owned()));
         let log = self.folder.join(format!("gateway-{number}.log"));
         let program = Program::start("gateway", settings, admin_port, log)?;
+        program.arm(DISTORTIONS)?;
         Ok((program, Proxy::start(&address(port)).await?))
     }
 
     async fn worker(&mut self, number: usize, redis: &RedisPair) -> Result<Program> {
         let admin_port = free_port();
-        let mut settings = self.settings(redis).await?;
+        let database = self.accounts.worker.1.clone();
+        let mut settings = self.settings(&self.users[1].at(&redis.url())?, &database).await?;
         settings.push(("SLOTRUSH_WORKER_ADMIN_LISTEN", address(admin_port)));
         // So that a broken invariant is found while it lasts.
         settings.push(("SLOTRUSH_AUDIT_INTERVAL_SECONDS", "1".to_owned()));
         let log = self.folder.join(format!("booking-worker-{number}.log"));
-        Program::start("booking-worker", settings, admin_port, log)
+        let program = Program::start("booking-worker", settings, admin_port, log)?;
+        program.arm(DISTORTIONS)?;
+        Ok(program)
     }
 
     /// The shared settings, with the servers behind proxies of this program's own.
-    async fn settings(&mut self, redis: &RedisPair) -> Result<Vec<(&'static str, String)>> {
+    async fn settings(
+        &mut self,
+        redis: &str,
+        database: &str,
+    ) -> Result<Vec<(&'static str, String)>> {
         let value = |name: &str| {
             let found = self.shared.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| value.clone()).context("a setting")
         };
         let edges = Edges {
-            redis: Proxy::start(&redis.url()).await?,
+            redis: Proxy::start(redis).await?,
             rabbit: Proxy::start(&value("SLOTRUSH_AMQP_URL")?).await?,
-            postgres: Proxy::start(&value("SLOTRUSH_DATABASE_URL")?).await?,
+            postgres: Proxy::start(database).await?,
         };
         let mut settings = self.shared.clone();
         for (name, value) in &mut settings {

@@ -1,37 +1,52 @@
 //! What the documents except from the promises: set aside before judging, counted and shown.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use booking::{BookingId, Digest, PatientId, Reason, UnixMs};
+use gateway::admission::refusals::STALE_AFTER;
 use rush::answer::{Answer, Status};
 use rush::audit::Evidence;
-use rush::history::{Ask, History};
-
-/// How long a gateway may say "sold out" from memory: a second after Redis said it last, which may
-/// have been half a second on its way.
-const MEMORY_MAX_MS: u64 = 1_500;
+use rush::history::{Ask, Event, History};
 
 /// Takes pending bookings out that Redis took with it, and counts them.
 ///
 /// Pending is not a promise. If Redis is lost before such a booking was published, nothing holds it
 /// any more: its id is answered 404 by a gateway that never knew it, or lapses where it is known, and
 /// a repeat of the request gets another id (I8, decision 5). None of this is allowed to an id that
-/// anybody was told more of, or that has another row than such an end.
-pub(super) fn set_forgotten_aside(history: &mut History, evidence: &Evidence) -> u64 {
-    if !history.redis_was_lost {
-        return 0;
-    }
+/// anybody was told more of, that has another row than such an end, or whose request came first when
+/// Redis had forgotten for the last time (`lost_until`).
+pub(super) fn set_forgotten_aside(
+    history: &mut History,
+    lost_until: Option<UnixMs>,
+    evidence: &Evidence,
+) -> u64 {
+    let Some(lost_until) = lost_until else { return 0 };
     let rows: BTreeMap<BookingId, Option<Reason>> =
         evidence.rows.iter().map(|row| (row.booking.id, row.reason)).collect();
     let is_gone = |id: &BookingId| match rows.get(id) {
         None => true,
         Some(reason) => matches!(reason, Some(Reason::Late | Reason::Lapsed)),
     };
+    let mut first_asked: HashMap<(PatientId, Digest), UnixMs> = HashMap::new();
+    for event in &history.events {
+        let Ask::Book(wish) = event.ask else { continue };
+        let first = first_asked.entry((event.patient, wish.key)).or_insert(event.invoked_at);
+        *first = event.invoked_at.min(*first);
+    }
+    let was_before = |event: &Event| match event.ask {
+        Ask::Book(wish) => {
+            first_asked.get(&(event.patient, wish.key)).is_some_and(|at| *at <= lost_until)
+        }
+        Ask::Status { .. } => false,
+    };
     let mut pending: BTreeSet<BookingId> = BTreeSet::new();
     let mut promised: BTreeSet<BookingId> = BTreeSet::new();
     for event in &history.events {
         match event.answer {
-            Answer::Booking { id, status: Status::Pending, .. } => pending.insert(id),
+            Answer::Booking { id, status: Status::Pending, .. } if was_before(event) => {
+                pending.insert(id)
+            }
             Answer::Booking { id, status: Status::Queued | Status::Booked, .. } => {
                 promised.insert(id)
             }
@@ -58,7 +73,8 @@ pub(super) fn set_forgotten_aside(history: &mut History, evidence: &Evidence) ->
 
 /// Takes out the refusals that the documents except from I8, and counts them: a place that came
 /// back was sold by one gateway, and another one answered a repeat of that very request from its
-/// memory of "sold out".
+/// memory of "sold out". That memory ends [`STALE_AFTER`] after Redis was asked; the place was sold
+/// after that, and its sale answered later still.
 pub(super) fn set_hasty_refusals_aside(history: &mut History) -> u64 {
     let mut given: HashMap<(PatientId, Digest), UnixMs> = HashMap::new();
     let before = history.events.len();
@@ -72,7 +88,8 @@ pub(super) fn set_hasty_refusals_aside(history: &mut History) -> u64 {
             }
             Answer::Refused { code, .. } if code == "slot_exhausted" => {
                 let is_hasty = |at: &UnixMs| {
-                    event.invoked_at > *at && event.invoked_at.since(*at) <= MEMORY_MAX_MS
+                    let age = Duration::from_millis(event.invoked_at.since(*at));
+                    event.invoked_at > *at && age <= STALE_AFTER
                 };
                 !given.get(&key).is_some_and(is_hasty)
             }
@@ -86,7 +103,7 @@ pub(super) fn set_hasty_refusals_aside(history: &mut History) -> u64 {
 mod tests {
     use booking::{ReleaseId, SessionId, SlotId};
     use rush::answer::Wish;
-    use rush::history::{Event, Offer, Plan};
+    use rush::history::{Offer, Plan};
 
     use super::super::verdict::{Verdict, decide};
     use super::*;
@@ -107,10 +124,10 @@ mod tests {
     }
 
     fn judged(events: Vec<Event>) -> Verdict {
-        judged_with(events, true)
+        judged_with(events, Some(UnixMs(50)))
     }
 
-    fn judged_with(events: Vec<Event>, redis_was_lost: bool) -> Verdict {
+    fn judged_with(events: Vec<Event>, lost_until: Option<UnixMs>) -> Verdict {
         let slot = SlotId::of(SessionId::from(1), 0);
         let plan = Plan {
             release: ReleaseId::from(1),
@@ -119,8 +136,8 @@ mod tests {
             offers: vec![Offer { slot, capacity: 1 }],
         };
         let crowd = vec![PatientId::from(1)];
-        let history = History { crowd, events, redis_was_lost };
-        decide(&plan, &history, &std::collections::BTreeMap::new(), &Evidence::default())
+        let history = History { crowd, events, redis_was_lost: lost_until.is_some() };
+        decide(&plan, &history, &BTreeMap::new(), lost_until, &Evidence::default())
     }
 
     #[test]
@@ -137,8 +154,9 @@ mod tests {
             let is_broken = verdict.violations.iter().any(|found| found.starts_with("I8: "));
             (is_broken, verdict.hasty_refusals)
         };
-        assert_eq!(breaks_i8(event(500, refused("slot_exhausted"))), (false, 1));
-        assert_eq!(breaks_i8(event(2_000, refused("slot_exhausted"))), (true, 0));
+        // The answer that gave the place came 5 ms after its request.
+        assert_eq!(breaks_i8(event(1_005, refused("slot_exhausted"))), (false, 1));
+        assert_eq!(breaks_i8(event(1_006, refused("slot_exhausted"))), (true, 0));
         assert_eq!(breaks_i8(event(500, refused("already_booked"))), (true, 0));
     }
 
@@ -148,13 +166,14 @@ mod tests {
             Answer::Booking { id: BookingId::from(7), status: Status::Pending, reason: None };
         let asked =
             Event { ask: Ask::Status { id: BookingId::from(7) }, ..event(100, Answer::NotFound) };
-        let breaks_i10 = |first: &Answer, redis_was_lost: bool| {
-            let events = vec![event(0, first.clone()), asked.clone()];
-            let verdict = judged_with(events, redis_was_lost);
+        let breaks_i10 = |first: &Answer, lost_until: Option<i64>| {
+            let events = vec![event(10, first.clone()), asked.clone()];
+            let verdict = judged_with(events, lost_until.map(UnixMs));
             verdict.violations.iter().any(|found| found.starts_with("I10: "))
         };
-        assert!(!breaks_i10(&pending, true));
-        assert!(breaks_i10(&pending, false));
-        assert!(breaks_i10(&queued(), true));
+        assert!(!breaks_i10(&pending, Some(10)));
+        assert!(breaks_i10(&pending, Some(9)), "asked for when Redis had forgotten already");
+        assert!(breaks_i10(&pending, None));
+        assert!(breaks_i10(&queued(), Some(10)));
     }
 }

@@ -72,6 +72,10 @@ pub enum Kind {
     NetAnswersLost,
     /// Bookings are published a second time, late and in another order
     Duplicates,
+    /// The clock of a program steps back, and is right again after a while
+    ClockBack,
+    /// The clock of a program steps ahead, and back again after a while
+    ClockAhead,
 }
 
 impl fmt::Display for Kind {
@@ -91,6 +95,7 @@ pub(super) enum Part {
     Postgres,
     Network,
     Messages,
+    Clock,
 }
 
 impl Kind {
@@ -124,6 +129,7 @@ impl Kind {
             | Self::NetStall
             | Self::NetAnswersLost => Part::Network,
             Self::Duplicates => Part::Messages,
+            Self::ClockBack | Self::ClockAhead => Part::Clock,
         }
     }
 
@@ -180,6 +186,8 @@ pub(super) struct Drawer {
     rng: StdRng,
     kinds: Vec<Kind>,
     bag: Vec<Kind>,
+    /// How long every strike lasts; else it is drawn.
+    lasts: Option<Duration>,
 }
 
 /// Strikes of a round.
@@ -188,8 +196,8 @@ const STRIKES: usize = 4;
 const TWO_IN: u32 = 4;
 
 impl Drawer {
-    pub(super) fn new(seed: u64, kinds: Vec<Kind>) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), kinds, bag: Vec::new() }
+    pub(super) fn new(seed: u64, kinds: Vec<Kind>, lasts: Option<Duration>) -> Self {
+        Self { rng: StdRng::seed_from_u64(seed), kinds, bag: Vec::new(), lasts }
     }
 
     /// Draws a round: what happens one after the other, and what of it at once.
@@ -236,7 +244,7 @@ impl Drawer {
         Strike {
             kind,
             which: self.rng.random_range(0..1_000),
-            lasts: Duration::from_millis(ms),
+            lasts: self.lasts.unwrap_or(Duration::from_millis(ms)),
             after: Duration::from_millis(self.rng.random_range(300..2_000)),
         }
     }
@@ -247,7 +255,7 @@ mod tests {
     use super::*;
 
     fn names(seed: u64) -> Vec<String> {
-        let mut drawer = Drawer::new(seed, Kind::value_variants().to_vec());
+        let mut drawer = Drawer::new(seed, Kind::value_variants().to_vec(), None);
         let rounds = (0..20).flat_map(|_| drawer.round());
         rounds.flatten().map(|strike| format!("{} {:?}", strike.kind, strike.lasts)).collect()
     }
@@ -260,7 +268,7 @@ mod tests {
 
     #[test]
     fn redis_and_a_queue_never_lose_bookings_in_one_round() {
-        let mut drawer = Drawer::new(7, Kind::value_variants().to_vec());
+        let mut drawer = Drawer::new(7, Kind::value_variants().to_vec(), None);
         for _ in 0..200 {
             let kinds: Vec<_> = drawer.round().into_iter().flatten().map(|s| s.kind).collect();
             let is_queue_lost = kinds.contains(&Kind::RabbitQueueDeleted);

@@ -11,6 +11,7 @@
 //!
 //! Read first: `round.rs`, then `fault.rs`, then `strike.rs`.
 
+mod accounts;
 mod cluster;
 mod crowd;
 mod echo;
@@ -58,6 +59,9 @@ pub struct Args {
     /// Begin with the round of this number, as the seed draws it
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub first_round: u64,
+    /// Every fault lasts this long, seconds [default: as the seed draws it]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(0..=600))]
+    pub lasts: Option<u64>,
     /// End after this many rounds, also if minutes are left
     #[arg(long)]
     pub rounds: Option<u64>,
@@ -93,7 +97,7 @@ pub async fn run(args: &Args) -> Result<Report> {
     let mut cluster = Cluster::start(&folder).await?;
     let probe = Probe::new(&cluster.target)?;
     let kinds = if args.faults.is_empty() { Kind::value_variants() } else { &args.faults };
-    let mut drawer = Drawer::new(seed, kinds.to_vec());
+    let mut drawer = Drawer::new(seed, kinds.to_vec(), args.lasts.map(Duration::from_secs));
     let mut sum = Sum::default();
     let lasts = Duration::from_secs_f64(args.minutes * 60.0);
     let started = Instant::now();
@@ -150,7 +154,7 @@ struct Sum {
 impl Sum {
     /// Adds a round; false if it found a violation.
     fn add(&mut self, number: u64, outcome: Outcome) -> bool {
-        let Outcome { verdict, recoveries, slow, faults } = outcome;
+        let Outcome { verdict, recoveries, slow, faults, .. } = outcome;
         let report = &mut self.report;
         report.rounds += 1;
         report.attempts += verdict.attempts;

@@ -38,7 +38,7 @@ impl Use {
             Part::Redis => Some(Self::Admission),
             Part::Rabbit => Some(Self::Publishing),
             Part::Postgres => Some(Self::Persisting),
-            Part::Gateway | Part::Worker | Part::Network | Part::Messages => None,
+            Part::Gateway | Part::Worker | Part::Network | Part::Messages | Part::Clock => None,
         }
     }
 

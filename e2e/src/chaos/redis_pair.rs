@@ -10,7 +10,7 @@ use crate::SOON;
 use crate::reach::{redis_command, redis_info};
 
 /// Replication begins at once instead of waiting for further replicas.
-const CONFIG: [&str; 1] = ["repl-diskless-sync-delay 0"];
+const CONFIG: &str = "repl-diskless-sync-delay 0";
 
 /// Two nodes. Which of them the programs see is decided elsewhere, by redirecting their proxies.
 #[derive(Debug)]
@@ -24,11 +24,13 @@ pub(super) struct RedisPair {
 
 impl RedisPair {
     /// Starts both; returns when the replica follows. Before any ledger is opened: a lone primary
-    /// changes its term when its first replica comes.
-    pub(super) async fn start(folder: &Path) -> Result<Self> {
+    /// changes its term when its first replica comes. `users` are lines of both nodes' settings; who
+    /// names no user may do everything.
+    pub(super) async fn start(folder: &Path, users: &[String]) -> Result<Self> {
         let folders = [folder.join("redis-a"), folder.join("redis-b")];
-        let one = Redis::start_in(&folders[0], free_port(), &CONFIG).await?;
-        let two = Redis::start_in(&folders[1], free_port(), &CONFIG).await?;
+        let config: Vec<&str> = users.iter().map(String::as_str).chain([CONFIG]).collect();
+        let one = Redis::start_in(&folders[0], free_port(), &config).await?;
+        let two = Redis::start_in(&folders[1], free_port(), &config).await?;
         let link = Proxy::start(&one.url()).await?;
         let pair = Self { nodes: [one, two], folders, primary: 0, link };
         pair.follow().await?;

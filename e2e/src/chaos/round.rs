@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use booking::PatientId;
+use booking::{Clock as _, PatientId, SystemClock, UnixMs};
 use rush::audit::Probe;
 use rush::history::{History, Plan};
 use rush::prepare::{self, Member};
@@ -47,6 +47,8 @@ pub(super) struct Outcome {
     pub(super) recoveries: Vec<(&'static str, u64)>,
     pub(super) slow: Vec<String>,
     pub(super) faults: Vec<Kind>,
+    /// When a fault by which Redis forgot had ended, for the last time.
+    lost_until: Option<UnixMs>,
 }
 
 /// A release with those who come for it.
@@ -101,9 +103,9 @@ impl Round<'_> {
         }
         ending.send_replace(Some(calm_at + REST_WITHIN));
         violations.extend(self.sell_out(&stage, &mut crowd, calm_at + REST_WITHIN).await?);
-        let redis_was_lost = outcome.faults.iter().any(|kind| kind.empties_redis());
-        outcome.verdict = self.judge(&stage, redis_was_lost, calm_at).await?;
-        let beside = self.judge(&aside, redis_was_lost, calm_at).await?;
+        let lost_until = outcome.lost_until;
+        outcome.verdict = self.judge(&stage, lost_until, calm_at).await?;
+        let beside = self.judge(&aside, lost_until, calm_at).await?;
         outcome.recoveries.push(("rest", ms(calm_at.elapsed())));
         violations.extend(self.metrics().await?);
         let named = |name: &str, found: Vec<String>| {
@@ -120,7 +122,7 @@ impl Round<'_> {
         outcome.verdict.forgotten += beside.forgotten;
         outcome.verdict.violations = violations;
         if !outcome.verdict.violations.is_empty() {
-            self.keep(&[&stage, &aside], redis_was_lost)?;
+            self.keep(&[&stage, &aside], lost_until.is_some())?;
         }
         Ok(outcome)
     }
@@ -174,6 +176,9 @@ impl Round<'_> {
         for strike in strikes {
             let healing = self.cluster.heal(strike).await;
             healing.with_context(|| format!("the end of {}", strike.kind))?;
+            if strike.kind.empties_redis() {
+                outcome.lost_until = Some(SystemClock.now());
+            }
         }
         for echo in echoes {
             let count = echo.await.context("publishing again")?;
@@ -265,17 +270,17 @@ impl Round<'_> {
     async fn judge(
         &self,
         stage: &Stage,
-        redis_was_lost: bool,
+        lost_until: Option<UnixMs>,
         calm_at: Instant,
     ) -> Result<Verdict> {
         let until = calm_at + REST_WITHIN;
         loop {
             let stillness =
                 self.probe.settle(until.saturating_duration_since(Instant::now())).await;
-            let history = stage.history(redis_was_lost);
+            let history = stage.history(lost_until.is_some());
             let evidence = self.probe.evidence(&stage.plan, &history, stillness).await?;
             let cancels = stage.waiting.records.cancels();
-            let verdict = verdict::decide(&stage.plan, &history, &cancels, &evidence);
+            let verdict = verdict::decide(&stage.plan, &history, &cancels, lost_until, &evidence);
             if verdict.violations.is_empty() || Instant::now() >= until {
                 return Ok(verdict);
             }

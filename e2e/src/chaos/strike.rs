@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use testkit::Proxy;
 use tokio::time::sleep;
 
-use super::cluster::{Cluster, PROGRAMS};
+use super::cluster::{Cluster, DISTORTIONS, PROGRAMS};
 use super::fault::{Kind, Strike};
 
 /// How long the replica misses writes before a failover.
@@ -74,6 +74,8 @@ impl Cluster {
             Kind::NetAnswersLost => lose_answers(&self.some_edges(strike)).await,
             // Done beside the crowd, see `echo`.
             Kind::Duplicates => {}
+            Kind::ClockBack => self.set_clock(strike, -clock_step_ms(strike))?,
+            Kind::ClockAhead => self.set_clock(strike, clock_step_ms(strike))?,
         }
         Ok(())
     }
@@ -127,8 +129,16 @@ impl Cluster {
             | Kind::RabbitQueueDeleted
             | Kind::RabbitCloses
             | Kind::Duplicates => {}
+            Kind::ClockBack | Kind::ClockAhead => self.set_clock(strike, 0)?,
         }
         Ok(())
+    }
+
+    /// Sets the clock of a gateway or a worker wrong by so much.
+    fn set_clock(&self, strike: &Strike, offset_ms: i64) -> Result<()> {
+        let programs: Vec<_> = self.gateways.iter().chain(&self.workers).collect();
+        let program = programs[strike.which % programs.len()];
+        program.arm(&format!("{DISTORTIONS};clock.offset_ms={offset_ms}"))
     }
 
     /// The primary dies, and the replica that takes its place has missed its last writes.
@@ -159,6 +169,13 @@ impl Cluster {
     fn on_some_edges(&self, strike: &Strike, act: impl Fn(&Proxy)) {
         self.some_edges(strike).into_iter().for_each(act);
     }
+}
+
+/// By how much a clock steps: 1 to 20 s. A clock that went back is waited out, and patients must have
+/// their final answers 30 s after the last fault; the crowd's tokens are good from 30 s ago.
+fn clock_step_ms(strike: &Strike) -> i64 {
+    let steps = i64::try_from(strike.which % 96).unwrap_or(0);
+    1_000 + steps * 200
 }
 
 /// Requests arrive and are done, and nobody hears of it.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use booking::{BookingId, State};
+use booking::{BookingId, State, UnixMs};
 use rush::answer::{Answer, Status};
 use rush::audit::{Audit, Evidence, judge};
 use rush::history::{Ask, History, Plan};
@@ -25,16 +25,18 @@ pub(super) struct Verdict {
     pub(super) violations: Vec<String>,
 }
 
-/// Judges one release. `cancels` tells of each whether it was answered as done.
+/// Judges one release. `cancels` tells of each whether it was answered as done, `lost_until` when Redis
+/// had forgotten for the last time.
 pub(super) fn decide(
     plan: &Plan,
     history: &History,
     cancels: &BTreeMap<BookingId, bool>,
+    lost_until: Option<UnixMs>,
     evidence: &Evidence,
 ) -> Verdict {
     let mut history = history.clone();
     let hasty_refusals = exceptions::set_hasty_refusals_aside(&mut history);
-    let forgotten = exceptions::set_forgotten_aside(&mut history, evidence);
+    let forgotten = exceptions::set_forgotten_aside(&mut history, lost_until, evidence);
     let history = &history;
     let audit = judge(plan, history, evidence);
     let mut violations = audit.violations();

@@ -1,11 +1,12 @@
 //! The way of a winner: steps G1 to G4 of the protocol. Runs in a task of its own, to its end.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use booking::{Booking, Partition, UnixMs};
 use broker::Published;
 use inventory::{Error, Hold};
+use tokio::time::Instant;
 
 use super::held::Standing;
 use super::memory::{Accepted, Ticket};
@@ -44,7 +45,7 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
         match held {
             Ok(Hold::OtherEpoch { current }) => app.epochs.adopt(partition, current),
             Ok(Hold::Held { left, ticket, settled }) => {
-                note_sale(&app, &booking, left);
+                note_sale(&app, &booking, left, started);
                 let ticket = Ticket { number: ticket, settled };
                 let accepted = Arc::new(Accepted::new(booking, Some(ticket)));
                 app.memory.remember(&accepted);
@@ -62,14 +63,14 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
                 | Hold::Paused
                 | Hold::Closed
                 | Hold::NotPreheated,
-            ) if has_begun => return refuse(&app, &booking, Refusal::Begun),
-            Ok(Hold::SoldOut) => return refuse(&app, &booking, Refusal::SoldOut),
+            ) if has_begun => return refuse(&app, &booking, Refusal::Begun, started),
+            Ok(Hold::SoldOut) => return refuse(&app, &booking, Refusal::SoldOut, started),
             Ok(Hold::NotOpen { opens_at }) => {
-                return refuse(&app, &booking, Refusal::NotOpen { opens_at });
+                return refuse(&app, &booking, Refusal::NotOpen { opens_at }, started);
             }
-            Ok(Hold::Paused) => return refuse(&app, &booking, Refusal::Paused),
-            Ok(Hold::Closed) => return refuse(&app, &booking, Refusal::Closed),
-            Ok(Hold::NotPreheated) => return explain(&app, &booking, now).await,
+            Ok(Hold::Paused) => return refuse(&app, &booking, Refusal::Paused, started),
+            Ok(Hold::Closed) => return refuse(&app, &booking, Refusal::Closed, started),
+            Ok(Hold::NotPreheated) => return explain(&app, &booking, now, started).await,
             Ok(Hold::Shut | Hold::Fenced) => return Admitted::Recovering,
             // When unknown, it may have run. The outbox then has the booking, and the relay
             // carries it; the client's next try finds it by its key.
@@ -102,9 +103,9 @@ pub async fn publish(app: &App, accepted: Arc<Accepted>) -> Admitted {
 }
 
 /// Redis was given nothing of the slot: PostgreSQL knows why.
-async fn explain(app: &App, booking: &Booking, now: UnixMs) -> Admitted {
+async fn explain(app: &App, booking: &Booking, now: UnixMs, asked_at: Instant) -> Admitted {
     match app.offers.refusal(booking.slot, now).await {
-        Ok(Some(refusal)) => refuse(app, booking, refusal),
+        Ok(Some(refusal)) => refuse(app, booking, refusal, asked_at),
         Ok(None) => Admitted::Recovering,
         Err(error) => {
             tracing::debug!(%error, "a slot could not be looked up");
@@ -114,15 +115,15 @@ async fn explain(app: &App, booking: &Booking, now: UnixMs) -> Admitted {
 }
 
 /// The last place tells everybody else at once.
-fn note_sale(app: &App, booking: &Booking, left: u32) {
+fn note_sale(app: &App, booking: &Booking, left: u32, asked_at: Instant) {
     if left == 0 && !app.epochs.is_recovering(booking.id.partition()) {
-        app.memory.refusals.note(booking.slot, Refusal::SoldOut);
+        app.memory.refusals.note(booking.slot, Refusal::SoldOut, asked_at);
     } else {
         app.memory.refusals.forget(booking.slot);
     }
 }
 
-fn refuse(app: &App, booking: &Booking, refusal: Refusal) -> Admitted {
+fn refuse(app: &App, booking: &Booking, refusal: Refusal, asked_at: Instant) -> Admitted {
     if app.epochs.is_recovering(booking.id.partition()) {
         // Quota of an older epoch may come back, and slots may not be loaded yet.
         return match refusal {
@@ -132,6 +133,6 @@ fn refuse(app: &App, booking: &Booking, refusal: Refusal) -> Admitted {
             }
         };
     }
-    app.memory.refusals.note(booking.slot, refusal);
+    app.memory.refusals.note(booking.slot, refusal, asked_at);
     Admitted::Refused(refusal)
 }

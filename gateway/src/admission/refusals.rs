@@ -48,16 +48,17 @@ pub struct Known {
     pub refusal: Refusal,
     /// Since when it has held without a break, as far as known here.
     pub since: Instant,
-    noted_at: Instant,
+    /// Not when Redis's answer was read: a program that stood still reads it late.
+    asked_at: Instant,
     good_until: Instant,
 }
 
 const GOOD_FOR: Duration = Duration::from_millis(400);
 /// How long the others wait for the one that asks again.
 const ASK_AGAIN_EVERY: Duration = Duration::from_millis(100);
-/// How long a refusal may be given after Redis said it last. Who asks again while Redis is silent gets
-/// no answer, and a place sold meanwhile through another gateway must not be denied for as long.
-const STALE_AFTER: Duration = Duration::from_secs(1);
+/// How long a refusal may be given after Redis was asked for it last. Who asks again while Redis is silent
+/// gets no answer, and a place sold meanwhile through another gateway must not be denied for as long.
+pub const STALE_AFTER: Duration = Duration::from_secs(1);
 /// How long before its opening a slot is asked for again.
 const OPENING_MARGIN_MS: i64 = 20;
 
@@ -83,7 +84,7 @@ impl Refusals {
         {
             return None;
         }
-        if at >= known.noted_at + STALE_AFTER {
+        if at >= known.asked_at + STALE_AFTER {
             return None;
         }
         if at < known.good_until {
@@ -100,13 +101,14 @@ impl Refusals {
         })
     }
 
-    /// Notes that Redis refused just now. Returns whether this is news.
-    pub fn note(&self, slot: SlotId, refusal: Refusal) -> bool {
+    /// Notes that Redis, asked at this time, refused. Returns whether this is news.
+    pub fn note(&self, slot: SlotId, refusal: Refusal, asked_at: Instant) -> bool {
         let now = Instant::now();
         self.0.update(&slot, |entry| {
             let before = entry.filter(|known| known.refusal == refusal);
             let since = before.map_or(now, |known| known.since);
-            *entry = Some(Known { refusal, since, noted_at: now, good_until: now + GOOD_FOR });
+            let asked_at = before.map_or(asked_at, |known| known.asked_at.max(asked_at));
+            *entry = Some(Known { refusal, since, asked_at, good_until: now + GOOD_FOR });
             before.is_none()
         })
     }
@@ -126,18 +128,18 @@ mod tests {
     #[test]
     fn after_its_time_one_asks_again_and_the_others_get_the_old_answer() {
         let refusals = Refusals::new(100);
-        assert!(refusals.note(slot(), Refusal::SoldOut));
+        assert!(refusals.note(slot(), Refusal::SoldOut, Instant::now()));
         assert!(refusals.find(slot(), UnixMs(0)).is_some());
         let later = Instant::now() + GOOD_FOR;
         assert_eq!(refusals.find_at(slot(), UnixMs(0), later), None);
         assert!(refusals.find_at(slot(), UnixMs(0), later).is_some());
-        assert!(!refusals.note(slot(), Refusal::SoldOut));
+        assert!(!refusals.note(slot(), Refusal::SoldOut, Instant::now()));
     }
 
     #[test]
     fn a_refusal_that_redis_does_not_confirm_any_more_is_not_given_for_long() {
         let refusals = Refusals::new(100);
-        refusals.note(slot(), Refusal::SoldOut);
+        refusals.note(slot(), Refusal::SoldOut, Instant::now());
         let noted = Instant::now();
         assert_eq!(refusals.find_at(slot(), UnixMs(0), noted + GOOD_FOR), None);
         let soon = noted + GOOD_FOR + ASK_AGAIN_EVERY / 2;
@@ -147,10 +149,28 @@ mod tests {
         }
     }
 
+    /// The race: the gateway stands still between Redis's refusal and reading it, and meanwhile the place
+    /// comes back and is sold through another gateway.
+    #[test]
+    fn a_refusal_that_was_read_late_is_as_old_as_the_question() {
+        let refusals = Refusals::new(100);
+        let asked_at = Instant::now();
+        refusals.note(slot(), Refusal::SoldOut, asked_at);
+        let known = refusals.0.get(&slot()).expect("noted");
+        assert_eq!(known.asked_at, asked_at);
+        // An answer that overtook it makes it no older.
+        refusals.note(slot(), Refusal::SoldOut, asked_at - GOOD_FOR);
+        assert_eq!(refusals.0.get(&slot()).expect("noted").asked_at, asked_at);
+        refusals.forget(slot());
+        refusals.note(slot(), Refusal::SoldOut, Instant::now() - STALE_AFTER);
+        assert_eq!(refusals.find(slot(), UnixMs(0)), None);
+    }
+
     #[test]
     fn the_opening_is_not_missed() {
         let refusals = Refusals::new(100);
-        refusals.note(slot(), Refusal::NotOpen { opens_at: UnixMs(1_000) });
+        let refusal = Refusal::NotOpen { opens_at: UnixMs(1_000) };
+        refusals.note(slot(), refusal, Instant::now());
         assert!(refusals.find(slot(), UnixMs(979)).is_some());
         assert_eq!(refusals.find(slot(), UnixMs(980)), None);
         assert_eq!(refusals.find(slot(), UnixMs(1_000)), None);
@@ -159,7 +179,7 @@ mod tests {
     #[test]
     fn a_sale_opens_the_slot_for_all() {
         let refusals = Refusals::new(100);
-        refusals.note(slot(), Refusal::SoldOut);
+        refusals.note(slot(), Refusal::SoldOut, Instant::now());
         refusals.forget(slot());
         assert_eq!(refusals.find(slot(), UnixMs(0)), None);
         assert_eq!(refusals.find(slot(), UnixMs(0)), None);
