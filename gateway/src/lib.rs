@@ -57,6 +57,7 @@ use crate::catalogue::Catalogue;
 use crate::epochs::Epochs;
 use crate::limits::Limits;
 use crate::mint::Minter;
+use crate::settings::Roles;
 use crate::status::progress::Progress;
 use crate::status::rows::Rows;
 use crate::status::waiters::Waiters;
@@ -185,6 +186,16 @@ fn readiness(app: &App) -> Health {
     check("epochs_read", |app| app.epochs.is_read());
     check("bookings_read", |app| app.memory.held.is_read());
     health
+}
+
+/// Brings the database up to date and, where roles are named, grants each what its program needs.
+pub async fn migrate(settings: &Settings, roles: &Roles) -> anyhow::Result<()> {
+    let ledger = Ledger::start(&settings.ledger_alone()?)?;
+    ledger.migrate().await?;
+    if let (Some(gateway), Some(worker)) = (&roles.gateway_role, &roles.worker_role) {
+        ledger.grant(gateway, worker).await?;
+    }
+    Ok(())
 }
 
 /// Waits for PostgreSQL and makes sure the database is laid out for as many partitions.

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use gateway::settings::{Cli, Command};
 use gateway::{auth, openapi, server};
-use ledger::Ledger;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -16,13 +15,8 @@ async fn act(cli: Cli) -> anyhow::Result<()> {
     let settings = cli.settings;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Openapi => print!("{}", openapi::text()),
-        Command::Migrate(roles) => {
-            let ledger = Ledger::start(&settings.ledger_alone()?)?;
-            ledger.migrate().await?;
-            if let (Some(gateway), Some(worker)) = (&roles.gateway_role, &roles.worker_role) {
-                ledger.grant(gateway, worker).await?;
-            }
-        }
+        Command::Migrate(roles) => gateway::migrate(&settings, &roles).await?,
+        Command::DeclareQueues => broker::declare_queues(&settings.broker_alone()?).await?,
         Command::Keygen { dir } => auth::keys::generate(&dir)?,
         Command::CreateAdmin { login, json } => {
             println!("{}", auth::admin::create(&settings, &login, json).await?);
