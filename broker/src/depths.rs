@@ -1,4 +1,4 @@
-//! What stands in the queues, and how to be rid of it.
+//! What stands in the queues, how to make them, and how to be rid of them.
 
 use crate::Unknown;
 use crate::fault::Fault;
@@ -31,6 +31,22 @@ pub async fn delete_queues(settings: &Settings) -> Result<(), Unknown> {
     wire.close().await;
     deleted.map_err(|fault| unknown(&fault))
 }
+
+/// Declares all queues and exchanges of this prefix, with an account that may: for one who starts the
+/// programs with accounts that may not. Harmless to repeat.
+pub async fn declare_queues(settings: &Settings) -> Result<(), NotDeclared> {
+    let dialer = Dialer::new(&settings.url, "slotrush declaring");
+    let failed = |fault: Fault| NotDeclared(fault.to_string());
+    let wire = dialer.dial().await.map_err(failed)?;
+    let declared = Topology::of(settings).insist_on_all(&dialer, &wire).await;
+    wire.close().await;
+    declared.map_err(failed)
+}
+
+/// Why queues could not be declared.
+#[derive(Debug, thiserror::Error)]
+#[error("the queues are not declared: {0}")]
+pub struct NotDeclared(String);
 
 async fn reach(settings: &Settings) -> Result<(Topology, Wire), Unknown> {
     let dialer = Dialer::new(&settings.url, "slotrush depths");

@@ -22,6 +22,11 @@ pub(crate) enum Fault {
          it is declared anew; or give this deployment another queue prefix"
     )]
     Mismatch { name: String, cause: lapin::Error },
+    #[error(
+        "{name} is not there, and this account may not declare it: {cause}. Run `gateway \
+         declare-queues` with one that may"
+    )]
+    NotDeclared { name: String, cause: lapin::Error },
     #[error("the consumer was cancelled by the server")]
     Cancelled,
     #[error("the channel or connection broke")]
@@ -46,5 +51,21 @@ pub(crate) async fn within<T>(
 /// Tells whether the server refused a declaration because the thing exists with other properties.
 pub(crate) fn is_mismatch(error: &lapin::Error) -> bool {
     const PRECONDITION_FAILED: u16 = 406;
-    matches!(error.kind(), ErrorKind::ProtocolError(e) if e.get_id() == PRECONDITION_FAILED)
+    is_refused_as(error, PRECONDITION_FAILED)
+}
+
+/// Tells whether the server refused something because the account may not do it.
+pub(crate) fn is_denied(error: &lapin::Error) -> bool {
+    const ACCESS_REFUSED: u16 = 403;
+    is_refused_as(error, ACCESS_REFUSED)
+}
+
+/// Tells whether the server refused something because it needs what is not there.
+pub(crate) fn is_absent(error: &lapin::Error) -> bool {
+    const NOT_FOUND: u16 = 404;
+    is_refused_as(error, NOT_FOUND)
+}
+
+fn is_refused_as(error: &lapin::Error, code: u16) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(e) if e.get_id() == code)
 }

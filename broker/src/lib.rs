@@ -32,7 +32,7 @@ mod wire;
 
 pub use consumer::{consume, consume_parking};
 pub use delivered::{Delivered, Handler, Verdict};
-pub use depths::{Depths, delete_queues, depths};
+pub use depths::{Depths, NotDeclared, declare_queues, delete_queues, depths};
 pub use link::Link;
 pub use publisher::{Certify, Published, Publisher};
 pub use settings::Settings;

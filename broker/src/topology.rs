@@ -12,6 +12,9 @@
 //! `x-delivery-limit` is −1 (no limit) from RabbitMQ 4.0 on, where the default of 20 would drop a
 //! booking whose worker died 20 times; before 4.0 there is no limit by default, and a −1 there
 //! drops messages on the first redelivery.
+//!
+//! To declare is to be able to delete, and to declare these queues is to be able to read them. An
+//! account that may not is content with what is there: then another one has declared it.
 
 use booking::{Partition, PartitionCount};
 use lapin::options::{
@@ -21,7 +24,7 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
 
-use crate::fault::{Fault, is_mismatch, within};
+use crate::fault::{Fault, is_absent, is_denied, is_mismatch, within};
 use crate::greeting::Version;
 use crate::settings::Settings;
 use crate::wire::{Dialer, STEP_MAX, Wire};
@@ -69,9 +72,15 @@ impl Topology {
         self.partitions.all().find(|partition| partition.to_string() == number)
     }
 
-    /// Declares everything. Harmless where it exists with the same properties.
+    /// Declares everything. Harmless where it exists with the same properties, or where this account
+    /// may not declare but another one has.
     pub(crate) async fn declare(&self, dialer: &Dialer, wire: &Wire) -> Result<(), Fault> {
         self.declare_for(self.partitions.all(), dialer, wire).await
+    }
+
+    /// Declares everything, or fails.
+    pub(crate) async fn insist_on_all(&self, dialer: &Dialer, wire: &Wire) -> Result<(), Fault> {
+        self.insist(self.partitions.all(), dialer, wire).await
     }
 
     /// Declares what one partition needs.
@@ -85,6 +94,40 @@ impl Topology {
     }
 
     async fn declare_for(
+        &self,
+        partitions: impl Iterator<Item = Partition> + Clone,
+        dialer: &Dialer,
+        wire: &Wire,
+    ) -> Result<(), Fault> {
+        match self.insist(partitions.clone(), dialer, wire).await {
+            Err(Fault::Amqp(cause)) if is_denied(&cause) => {
+                self.look_for(partitions, wire, &cause).await
+            }
+            declared => declared,
+        }
+    }
+
+    /// Sees that everything is there. Bindings can't be asked for: without one, what is published
+    /// comes back.
+    async fn look_for(
+        &self,
+        partitions: impl Iterator<Item = Partition>,
+        wire: &Wire,
+        denied: &lapin::Error,
+    ) -> Result<(), Fault> {
+        let channel = wire.channel().await?;
+        for queue in partitions.map(|p| self.bookings_queue(p)).chain([self.parking()]) {
+            match Self::depth(&channel, &queue).await {
+                Err(Fault::Amqp(absent)) if is_absent(&absent) => {
+                    return Err(Fault::NotDeclared { name: queue, cause: denied.clone() });
+                }
+                other => drop(other?),
+            }
+        }
+        Ok(())
+    }
+
+    async fn insist(
         &self,
         partitions: impl Iterator<Item = Partition>,
         dialer: &Dialer,

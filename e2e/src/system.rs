@@ -21,6 +21,7 @@ use testkit::{Database, Proxy, Redis, free_port, unique};
 use tokio::sync::OnceCell;
 use url::Url;
 
+use crate::accounts::{Account, Accounts, start_redis};
 use crate::admin::{ADMIN, preparation};
 use crate::person::Events;
 use crate::program::{Program, command};
@@ -76,8 +77,8 @@ impl Networks {
         if !is_wanted {
             return Ok(None);
         }
-        let gateways = Proxy::start(&accounts.gateway.1).await?;
-        let workers = Proxy::start(&accounts.worker.1).await?;
+        let gateways = Proxy::start(&accounts.gateway.database).await?;
+        let workers = Proxy::start(&accounts.worker.database).await?;
         Ok(Some(Self { gateways, workers }))
     }
 }
@@ -86,9 +87,9 @@ impl System {
     /// Starts everything; returns when the places stand in Redis and the release is open.
     pub async fn start(options: Options) -> Result<Self> {
         let folder = TempDir::with_prefix("slotrush-e2e-")?;
-        let redis = Redis::start_in(&folder.path().join("redis"), free_port(), &[]).await?;
+        let redis = start_redis(&folder.path().join("redis"), free_port()).await?;
         let database = Database::create().await?;
-        let accounts = Accounts::make(&database).await?;
+        let accounts = Accounts::make(&database, &redis).await?;
         let networks = Networks::start(&accounts, options.has_fragile_network).await?;
         let admin_password = SecretString::from(unique());
         let shared = vec![
@@ -211,7 +212,7 @@ impl System {
         let folder = self.folder()?.join("redis");
         std::fs::remove_dir_all(&folder)?;
         let port = self.redis.port();
-        self.redis = Redis::start_in(&folder, port, &[]).await?;
+        self.redis = start_redis(&folder, port).await?;
         Ok(())
     }
 
@@ -242,21 +243,6 @@ impl Drop for System {
     }
 }
 
-/// Name and address of each program's own role in PostgreSQL, which does not own the tables.
-pub(crate) struct Accounts {
-    pub(crate) gateway: (String, String),
-    pub(crate) worker: (String, String),
-}
-
-impl Accounts {
-    async fn make(database: &Database) -> Result<Self> {
-        Ok(Self {
-            gateway: database.role("gateway").await?,
-            worker: database.role("worker").await?,
-        })
-    }
-}
-
 /// What is needed to start the programs.
 struct Start<'a> {
     shared: Vec<(&'static str, String)>,
@@ -271,7 +257,7 @@ impl Start<'_> {
         let one = |number| {
             let admin_port = free_port();
             let network = networks.map(|networks| &networks.workers);
-            let mut settings = self.settings(&self.accounts.worker.1, network);
+            let mut settings = self.settings(&self.accounts.worker, network);
             settings.push(("SLOTRUSH_WORKER_ADMIN_LISTEN", address(admin_port)));
             // So that a broken invariant is found while it lasts.
             settings.push(("SLOTRUSH_AUDIT_INTERVAL_SECONDS", "1".to_owned()));
@@ -285,7 +271,7 @@ impl Start<'_> {
         let one = |number| {
             let (port, admin_port) = (free_port(), free_port());
             let network = networks.map(|networks| &networks.gateways);
-            let mut settings = self.settings(&self.accounts.gateway.1, network);
+            let mut settings = self.settings(&self.accounts.gateway, network);
             settings.extend(key_files(&self.keys));
             settings.push(("SLOTRUSH_LISTEN", address(port)));
             settings.push(("SLOTRUSH_ADMIN_LISTEN", address(admin_port)));
@@ -298,11 +284,15 @@ impl Start<'_> {
         Ok(both.into_iter().unzip())
     }
 
-    fn settings(&self, database: &str, network: Option<&Proxy>) -> Vec<(&'static str, String)> {
+    fn settings(&self, account: &Account, network: Option<&Proxy>) -> Vec<(&'static str, String)> {
+        let own = [
+            ("SLOTRUSH_DATABASE_URL", network.map_or_else(|| account.database.clone(), Proxy::url)),
+            ("SLOTRUSH_REDIS_URL", account.redis.clone()),
+            ("SLOTRUSH_AMQP_URL", account.amqp.clone()),
+        ];
         let mut settings = self.shared.clone();
-        settings.retain(|(name, _)| *name != "SLOTRUSH_DATABASE_URL");
-        let database = network.map_or_else(|| database.to_owned(), Proxy::url);
-        settings.push(("SLOTRUSH_DATABASE_URL", database));
+        settings.retain(|(name, _)| own.iter().all(|(known, _)| known != name));
+        settings.extend(own);
         if !self.options.log.is_empty() {
             settings.push(("SLOTRUSH_LOG", self.options.log.to_owned()));
         }
@@ -312,7 +302,7 @@ impl Start<'_> {
     }
 }
 
-/// What an operator does before the first start: keys, tables, an admin.
+/// What an operator does before the first start: keys, tables, queues, an admin.
 pub(crate) async fn prepare_database(
     shared: &[(&'static str, String)],
     keys: &Path,
@@ -327,10 +317,12 @@ pub(crate) async fn prepare_database(
     let mut migrate = command("gateway", &settings)?;
     migrate.arg("migrate");
     if let Some(accounts) = accounts {
-        migrate.args(["--gateway-role", &accounts.gateway.0]);
-        migrate.args(["--worker-role", &accounts.worker.0]);
+        migrate.args(["--gateway-role", &accounts.gateway.role]);
+        migrate.args(["--worker-role", &accounts.worker.role]);
     }
-    tokio::try_join!(succeed(keygen), succeed(migrate))?;
+    let mut declare = command("gateway", &settings)?;
+    declare.arg("declare-queues");
+    tokio::try_join!(succeed(keygen), succeed(migrate), succeed(declare))?;
     let mut create_admin = command("gateway", &settings)?;
     create_admin.args(["create-admin", "--login", ADMIN]);
     succeed(create_admin).await

@@ -127,16 +127,6 @@ pub async fn run(
     Ok(())
 }
 
-/// Makes the tables, and lets the programs' own roles use them if they are named.
-pub async fn migrate(settings: &Settings, roles: &Roles) -> anyhow::Result<()> {
-    let ledger = Ledger::start(&settings.ledger_alone()?)?;
-    ledger.migrate().await?;
-    if let (Some(gateway), Some(worker)) = (&roles.gateway_role, &roles.worker_role) {
-        ledger.grant(gateway, worker).await?;
-    }
-    Ok(())
-}
-
 /// Starts the handles to the servers and puts together what handlers share. Waits for nobody.
 fn start(
     settings: Settings,
@@ -199,6 +189,16 @@ fn readiness(app: &App) -> Health {
     check("epochs_read", |app| app.epochs.is_read());
     check("bookings_read", |app| app.memory.held.is_read());
     health
+}
+
+/// Brings the database up to date and, where roles are named, grants each what its program needs.
+pub async fn migrate(settings: &Settings, roles: &Roles) -> anyhow::Result<()> {
+    let ledger = Ledger::start(&settings.ledger_alone()?)?;
+    ledger.migrate().await?;
+    if let (Some(gateway), Some(worker)) = (&roles.gateway_role, &roles.worker_role) {
+        ledger.grant(gateway, worker).await?;
+    }
+    Ok(())
 }
 
 /// Waits for PostgreSQL and makes sure the database is laid out for as many partitions.

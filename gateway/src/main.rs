@@ -19,6 +19,7 @@ async fn act(cli: Cli) -> anyhow::Result<()> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Openapi => print!("{}", openapi::text()),
         Command::Migrate(roles) => gateway::migrate(&settings, &roles).await?,
+        Command::DeclareQueues => broker::declare_queues(&settings.broker_alone()?).await?,
         Command::Keygen { dir } => auth::keys::generate(&dir)?,
         Command::CreateAdmin { login, json } => {
             println!("{}", auth::admin::create(&settings, &login, json).await?);

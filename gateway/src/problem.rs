@@ -60,6 +60,8 @@ pub enum Code {
     CancelTooLate,
     /// The release is in a state that does not allow this.
     ReleaseState,
+    /// The doctor has another session then.
+    SessionOverlap,
     /// The thing is not in a state that allows this, or clashes with another.
     Conflict,
     /// The body is over the limit.
@@ -127,6 +129,7 @@ impl Code {
             Self::NotCancellable => ("not_cancellable", S::CONFLICT, "This booking can not be cancelled"),
             Self::CancelTooLate => ("cancel_too_late", S::CONFLICT, "It is too late to cancel"),
             Self::ReleaseState => ("release_state", S::CONFLICT, "The release is in a state that does not allow this"),
+            Self::SessionOverlap => ("session_overlap", S::CONFLICT, "The doctor has another session then"),
             Self::Conflict => ("conflict", S::CONFLICT, "Not possible in the present state"),
             Self::BodyTooLarge => ("body_too_large", S::PAYLOAD_TOO_LARGE, "The body is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", S::UNSUPPORTED_MEDIA_TYPE, "The body must be application/json"),

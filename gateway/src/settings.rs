@@ -31,6 +31,8 @@ pub enum Command {
     Openapi,
     /// Bring the database up to date
     Migrate(Roles),
+    /// Declare the queues, with an account of RabbitMQ that may: for programs whose accounts may not
+    DeclareQueues,
     /// Make the key that signs access tokens and the key that seals personal data
     Keygen {
         /// The folder they go in; what is there is never overwritten
@@ -197,8 +199,17 @@ impl Settings {
 
     /// Puts together the settings of RabbitMQ.
     pub fn broker(&self, addresses: &Addresses, partitions: PartitionCount) -> broker::Settings {
+        self.broker_at(addresses.amqp.clone(), partitions)
+    }
+
+    /// Does so for a command that needs no other server.
+    pub fn broker_alone(&self) -> Result<broker::Settings, Invalid> {
+        Ok(self.broker_at(self.stores.amqp()?, self.partitions()?))
+    }
+
+    fn broker_at(&self, url: SecretString, partitions: PartitionCount) -> broker::Settings {
         broker::Settings {
-            url: addresses.amqp.clone(),
+            url,
             prefix: self.stores.queue_prefix.clone(),
             partitions,
             lanes: self.calls.publish_lanes,

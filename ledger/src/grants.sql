@@ -31,13 +31,15 @@ GRANT UPDATE (created_at) ON patient TO {gateway}, {worker};
 -- The gateway: accounts, the catalogue, releases, cancels, and what an admin does with what was
 -- parked, which persists a booking.
 GRANT EXECUTE ON FUNCTION cancel_booking, lapse_booking, replay_parked, discard_parked,
-    lease_worker_id, refresh_rotate, refresh_revoke, patient_add, release_create, release_change
-    TO {gateway};
+    lease_worker_id, refresh_rotate, refresh_revoke, patient_add, session_create, release_create,
+    release_change TO {gateway};
 GRANT SELECT, INSERT, UPDATE (created_at) ON account TO {gateway};
 GRANT SELECT, INSERT, UPDATE (used_at, revoked_at), DELETE ON refresh_token TO {gateway};
 GRANT SELECT, INSERT ON patient TO {gateway};
 GRANT SELECT, INSERT, UPDATE (name_sealed), DELETE ON account_patient TO {gateway};
-GRANT SELECT, INSERT ON department, doctor TO {gateway};
+GRANT SELECT, INSERT ON department TO {gateway};
+-- Locked in turn, so that two sessions of one doctor are made one after the other.
+GRANT SELECT, INSERT, UPDATE (created_at) ON doctor TO {gateway};
 GRANT INSERT, UPDATE (created_at) ON hospital TO {gateway};
 GRANT INSERT ON session, slot, release, audit_log TO {gateway};
 GRANT USAGE ON SEQUENCE session_id_seq TO {gateway};

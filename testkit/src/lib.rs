@@ -3,8 +3,8 @@
 //! Owns: starting, finding and ending `redis-server`, PostgreSQL and RabbitMQ as ordinary child
 //! processes, for tests and for the development stack. Linux only: it reads `/proc`.
 //!
-//! Must never know: anything of Slotrush itself. It uses none of its crates, so that every one of
-//! them can use it in tests.
+//! Must never know: anything of Slotrush itself, but who may do what in its RabbitMQ. It uses none of
+//! its crates, so that every one of them can use it in tests.
 //!
 //! Invariants: a server started here is ended here. One that is not detached dies with its owner,
 //! even when the owner is killed with SIGKILL. A process is named by id *and* start time, so a
@@ -32,6 +32,6 @@ pub use process::{Process, write_private};
 pub use process_id::{Detached, ProcessId, Server, Signal};
 pub use programs::{Programs, find_program};
 pub use proxy::Proxy;
-pub use rabbit::Rabbit;
+pub use rabbit::{Rabbit, RabbitPasswords, amqp_programs};
 pub use redis::Redis;
 pub use shared::{amqp_url, postgres_url, stop_shared};

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::database::with_role;
 use crate::eventually::random_text;
 use crate::port::free_port;
 use crate::process::{Process, write_private};
@@ -21,7 +22,36 @@ const READY_WITHIN: Duration = Duration::from_mins(2);
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 const USER: &str = "slotrush";
 
-/// A private RabbitMQ on 127.0.0.1 with a user of its own. Starts in about five seconds. Ended on
+/// Who may do what, as the containers have it.
+const DEFINITIONS: &str = include_str!("../../deploy/rabbitmq/definitions.json");
+/// Any prefix of ours: tests have one each, without a dot.
+const PREFIX: &str = "[^.]+";
+
+/// Passwords of the programs' own users.
+#[derive(Debug)]
+pub struct RabbitPasswords {
+    /// Of `slotrush_gateway`.
+    pub gateway: String,
+    /// Of `slotrush_worker`.
+    pub worker: String,
+}
+
+impl RabbitPasswords {
+    /// Those of a server for tests: whoever knows the owner's knows them.
+    fn for_tests(owner: &str) -> Self {
+        Self { gateway: format!("{owner}-gateway"), worker: format!("{owner}-worker") }
+    }
+}
+
+/// The address of a server for tests with the users of the gateway and of the worker.
+pub fn amqp_programs(url: &str) -> Result<(String, String)> {
+    let owner = url.split_once("://").and_then(|(_, rest)| rest.split_once('@'));
+    let owner = owner.and_then(|(login, _)| login.split_once(':')).context("a password")?.1;
+    let RabbitPasswords { gateway, worker } = RabbitPasswords::for_tests(owner);
+    Ok((with_role(url, "slotrush_gateway", &gateway)?, with_role(url, "slotrush_worker", &worker)?))
+}
+
+/// A private RabbitMQ on 127.0.0.1 with users of its own. Starts in about five seconds. Ended on
 /// drop, with the data of one that has a scratch folder.
 #[derive(Debug)]
 pub struct Rabbit {
@@ -45,12 +75,21 @@ impl Rabbit {
     pub async fn start_scratch(parent: &Path) -> Result<Self> {
         let scratch = TempDir::with_prefix_in("slotrush-rabbit-", parent)?;
         let folder = scratch.path().to_path_buf();
-        Self::launch(&folder, free_port(), Some(scratch)).await
+        Self::launch(&folder, free_port(), Some(scratch), None).await
     }
 
     /// Starts the one whose data is in `folder`, creating it if there is none. The data stays.
     pub async fn start_in(folder: &Path, amqp_port: u16) -> Result<Self> {
-        Self::launch(folder, amqp_port, None).await
+        Self::launch(folder, amqp_port, None, None).await
+    }
+
+    /// The same with these passwords of the programs, which the owner's does not tell.
+    pub async fn start_with(
+        folder: &Path,
+        amqp_port: u16,
+        programs: RabbitPasswords,
+    ) -> Result<Self> {
+        Self::launch(folder, amqp_port, None, Some(programs)).await
     }
 
     /// `amqp://user:password@127.0.0.1:port/%2f`
@@ -112,7 +151,12 @@ impl Rabbit {
         Server { url, processes: vec![self.node.detach(), self.mapper.detach()] }
     }
 
-    async fn launch(folder: &Path, port: u16, scratch: Option<TempDir>) -> Result<Self> {
+    async fn launch(
+        folder: &Path,
+        port: u16,
+        scratch: Option<TempDir>,
+        programs: Option<RabbitPasswords>,
+    ) -> Result<Self> {
         let folder = std::path::absolute(folder)?;
         fs::create_dir_all(folder.join("home"))
             .with_context(|| format!("cannot create {}", folder.display()))?;
@@ -120,7 +164,10 @@ impl Rabbit {
         let cookie = folder.join("home/.erlang.cookie");
         lasting_secret(&cookie)?;
         fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400))?;
-        write_private(&folder.join("rabbitmq.conf"), &config(port, &password))?;
+        let programs = programs.unwrap_or_else(|| RabbitPasswords::for_tests(&password));
+        let definitions = folder.join("definitions.json");
+        write_private(&definitions, &users(&password, &programs))?;
+        fs::write(folder.join("rabbitmq.conf"), config(port, &definitions))?;
         fs::write(folder.join("env.conf"), "")?;
         fs::write(folder.join("plugins"), "[].\n")?;
 
@@ -132,11 +179,19 @@ impl Rabbit {
     }
 }
 
-fn config(port: u16, password: &str) -> String {
+fn users(owner: &str, programs: &RabbitPasswords) -> String {
+    DEFINITIONS
+        .replace("{owner}", owner)
+        .replace("{gateway}", &programs.gateway)
+        .replace("{worker}", &programs.worker)
+        .replace("{prefix}", PREFIX)
+}
+
+fn config(port: u16, definitions: &Path) -> String {
     [
         &format!("listeners.tcp.1 = 127.0.0.1:{port}"),
-        &format!("default_user = {USER}"),
-        &format!("default_pass = {password}"),
+        // Read at every start: users that are there get the passwords in it.
+        &format!("load_definitions = {}", definitions.display()),
         // The default stops publishers at 50 MB free, and its sign is silence.
         "disk_free_limit.absolute = 50MB",
         "log.console = true",

@@ -4,4 +4,5 @@ mod barriers;
 mod consuming;
 mod outages;
 mod publishing;
+mod rights;
 mod support;

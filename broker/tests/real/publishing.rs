@@ -1,12 +1,13 @@
 //! Publishing on a real RabbitMQ: what is certain, what is not, and that nothing hangs.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use booking::{Epoch, PartitionCount};
 use broker::{Link, Published, Publisher};
 use futures::FutureExt as _;
-use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
@@ -87,6 +88,25 @@ async fn a_confirmed_booking_is_certain_only_as_far_as_its_epoch_is_certified() 
     clean(&settings).await;
 }
 
+/// G3: an epoch may be sealed while the message is on its way, so it is asked for behind the confirm.
+#[tokio::test]
+async fn an_epoch_is_asked_for_when_its_booking_is_in_the_queue_and_not_before() {
+    let settings = settings().await;
+    let (queue, raw) = (format!("{}.bookings.0", settings.prefix), raw(&settings).await);
+    let channel = raw.channel.clone();
+    let certify: broker::Certify = Arc::new(move |epochs| {
+        let (queue, channel) = (queue.as_str().into(), channel.clone());
+        let count = async move { channel.queue_purge(queue, QueuePurgeOptions::default()).await };
+        async move { vec![count.await.is_ok_and(|in_queue| in_queue == 1); epochs.len()] }.boxed()
+    });
+    let publisher = Publisher::start(&settings, Some(certify), CancellationToken::new());
+    up(&publisher).await;
+    for _ in 0..5 {
+        assert_eq!(publisher.publish(P0, booking()).await, Published::Certain);
+    }
+    clean(&settings).await;
+}
+
 #[tokio::test]
 async fn a_certification_that_miscounts_or_hangs_leaves_bookings_uncertain() {
     let settings = settings().await;
@@ -95,7 +115,7 @@ async fn a_certification_that_miscounts_or_hangs_leaves_bookings_uncertain() {
     up(&publisher).await;
     assert_eq!(publisher.publish(P0, booking()).await, Published::Uncertain);
 
-    let hang: broker::Certify = std::sync::Arc::new(|_| std::future::pending().boxed());
+    let hang: broker::Certify = Arc::new(|_| std::future::pending().boxed());
     let publisher = Publisher::start(&settings, Some(hang), CancellationToken::new());
     up(&publisher).await;
     let started = Instant::now();

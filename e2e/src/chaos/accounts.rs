@@ -1,9 +1,9 @@
 //! The programs' own accounts: what they may do here is what they may do anywhere, and no more.
 
 use anyhow::Result;
-use testkit::{ensure_role, unique, with_role};
+use testkit::{Rabbit, amqp_programs, ensure_role, unique, with_role};
 
-use crate::system::Accounts;
+use crate::accounts::{Account, Accounts};
 
 /// What a program may do in Redis.
 const REDIS_RIGHTS: &str = include_str!("../../../deploy/redis/program.rights");
@@ -32,10 +32,22 @@ impl RedisUser {
     }
 }
 
-/// Makes the roles in PostgreSQL; what they may do is the migration's business.
-pub(super) async fn database_roles(database_url: &str) -> Result<Accounts> {
-    let role = async |name: &str| -> Result<(String, String)> {
-        Ok((name.to_owned(), ensure_role(database_url, name, &unique()).await?))
+/// Makes the roles in PostgreSQL; what they may do is the migration's business. `users` are those of
+/// Redis: of the gateways, of the workers.
+pub(super) async fn make(
+    database_url: &str,
+    redis_url: &str,
+    users: &[RedisUser; 2],
+    rabbit: &Rabbit,
+) -> Result<Accounts> {
+    let account = async |role: &str, user: &RedisUser, amqp: String| -> Result<Account> {
+        let database = ensure_role(database_url, role, &unique()).await?;
+        Ok(Account { role: role.to_owned(), database, redis: user.at(redis_url)?, amqp })
     };
-    Ok(Accounts { gateway: role("chaos_gateway").await?, worker: role("chaos_worker").await? })
+    let [gateways, workers] = users;
+    let (gateway, worker) = amqp_programs(&rabbit.url())?;
+    Ok(Accounts {
+        gateway: account("chaos_gateway", gateways, gateway).await?,
+        worker: account("chaos_worker", workers, worker).await?,
+    })
 }

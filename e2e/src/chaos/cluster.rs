@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use rush::client::Client;
 use rush::settings::Target;
 use rush::tokens::Minter;
 use secrecy::{ExposeSecret as _, SecretString};
 use testkit::{Postgres, Proxy, Rabbit, ensure_database, free_port, unique};
 
-use super::accounts::{RedisUser, database_roles};
+use super::accounts::{self, RedisUser};
 use super::redis_pair::RedisPair;
+use crate::accounts::{Account, Accounts};
 use crate::program::Program;
-use crate::system::{Accounts, PARTITIONS, address, key_files, prepare_database, target, url_of};
+use crate::system::{PARTITIONS, address, key_files, prepare_database, target, url_of};
 
 /// How many of each program run.
 pub(super) const PROGRAMS: usize = 2;
@@ -75,7 +76,7 @@ impl Cluster {
         );
         let lookout = Proxy::start(&redis.url()).await?;
         let database = ensure_database(&postgres.url(), "chaos").await?;
-        let accounts = database_roles(&database).await?;
+        let accounts = accounts::make(&database, &redis.url(), &users, &rabbit).await?;
         let shared = vec![
             ("SLOTRUSH_REDIS_URL", lookout.url()),
             ("SLOTRUSH_AMQP_URL", rabbit.url()),
@@ -89,18 +90,18 @@ impl Cluster {
         let keys = folder.join("keys");
         let admin_password = SecretString::from(unique());
         prepare_database(&shared, &keys, Some(&accounts), &admin_password).await?;
-        let mut start = Start { shared, keys, accounts, users, folder, edges: Vec::new() };
+        let mut start = Start { shared, keys, accounts, folder, edges: Vec::new() };
         let (mut gateways, mut workers) = (Vec::new(), Vec::new());
         let (mut entrances, mut doors) = (Vec::new(), Vec::new());
         for number in 1..=PROGRAMS {
-            let (gateway, entrance) = start.gateway(number, &redis).await?;
+            let (gateway, entrance) = start.gateway(number).await?;
             gateways.push(gateway);
             let door = Client::new(&url_of(entrance.port())?, CONNECTIONS, REQUEST_TIMEOUT)?;
             doors.push(Arc::new(door));
             entrances.push(entrance);
         }
         for number in 1..=PROGRAMS {
-            workers.push(start.worker(number, &redis).await?);
+            workers.push(start.worker(number).await?);
         }
         for program in gateways.iter_mut().chain(&mut workers) {
             program.ready().await?;
@@ -171,17 +172,15 @@ struct Start<'a> {
     shared: Vec<(&'static str, String)>,
     keys: PathBuf,
     accounts: Accounts,
-    /// Of the gateways, of the workers.
-    users: [RedisUser; 2],
     folder: &'a Path,
     edges: Vec<Edges>,
 }
 
 impl Start<'_> {
-    async fn gateway(&mut self, number: usize, redis: &RedisPair) -> Result<(Program, Proxy)> {
+    async fn gateway(&mut self, number: usize) -> Result<(Program, Proxy)> {
         let (port, admin_port) = (free_port(), free_port());
-        let database = self.accounts.gateway.1.clone();
-        let mut settings = self.settings(&self.users[0].at(&redis.url())?, &database).await?;
+        let edges = edges(&self.accounts.gateway).await?;
+        let mut settings = self.settings(edges);
         settings.extend(key_files(&self.keys));
         settings.push(("SLOTRUSH_LISTEN", address(port)));
         settings.push(("SLOTRUSH_ADMIN_LISTEN", address(admin_port)));
@@ -193,10 +192,10 @@ impl Start<'_> {
         Ok((program, Proxy::start(&address(port)).await?))
     }
 
-    async fn worker(&mut self, number: usize, redis: &RedisPair) -> Result<Program> {
+    async fn worker(&mut self, number: usize) -> Result<Program> {
         let admin_port = free_port();
-        let database = self.accounts.worker.1.clone();
-        let mut settings = self.settings(&self.users[1].at(&redis.url())?, &database).await?;
+        let edges = edges(&self.accounts.worker).await?;
+        let mut settings = self.settings(edges);
         settings.push(("SLOTRUSH_WORKER_ADMIN_LISTEN", address(admin_port)));
         // So that a broken invariant is found while it lasts.
         settings.push(("SLOTRUSH_AUDIT_INTERVAL_SECONDS", "1".to_owned()));
@@ -206,21 +205,8 @@ impl Start<'_> {
         Ok(program)
     }
 
-    /// The shared settings, with the servers behind proxies of this program's own.
-    async fn settings(
-        &mut self,
-        redis: &str,
-        database: &str,
-    ) -> Result<Vec<(&'static str, String)>> {
-        let value = |name: &str| {
-            let found = self.shared.iter().find(|(known, _)| *known == name);
-            found.map(|(_, value)| value.clone()).context("a setting")
-        };
-        let edges = Edges {
-            redis: Proxy::start(redis).await?,
-            rabbit: Proxy::start(&value("SLOTRUSH_AMQP_URL")?).await?,
-            postgres: Proxy::start(database).await?,
-        };
+    /// The shared settings, with the servers at the end of these edges.
+    fn settings(&mut self, edges: Edges) -> Vec<(&'static str, String)> {
         let mut settings = self.shared.clone();
         for (name, value) in &mut settings {
             match *name {
@@ -231,8 +217,17 @@ impl Start<'_> {
             }
         }
         self.edges.push(edges);
-        Ok(settings)
+        settings
     }
+}
+
+/// Starts proxies of one program's own to the servers.
+async fn edges(account: &Account) -> Result<Edges> {
+    Ok(Edges {
+        redis: Proxy::start(&account.redis).await?,
+        rabbit: Proxy::start(&account.amqp).await?,
+        postgres: Proxy::start(&account.database).await?,
+    })
 }
 
 impl Cluster {

@@ -1,4 +1,5 @@
-//! How much anyone may ask: per client address, per account, per clinic session, and over all.
+//! How much anyone may ask: per client address, per account, per clinic session, and over all; and how
+//! often anyone may try a log-in's password.
 //!
 //! Judged in that order, cheapest first. Every limit can be switched off. All are GCRA limiters of
 //! `governor`, over a store of our own whose keys are bounded.
@@ -17,7 +18,7 @@ use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::address::Source;
-use self::rate::{Rate, RateLimit};
+use self::rate::{Period, Rate, RateLimit};
 use crate::problem::{Code, Problem};
 
 /// Bounds on requests.
@@ -46,6 +47,12 @@ pub struct Settings {
     /// Booking requests at once for one clinic session
     #[arg(long, env = "SLOTRUSH_LIMIT_SESSION_BURST", default_value_t = 50_000)]
     pub limit_session_burst: u32,
+    /// Log-ins per minute with one log-in name, right or wrong; 0 switches this limit off
+    #[arg(long, env = "SLOTRUSH_LIMIT_LOGIN_PER_MINUTE", default_value_t = 6)]
+    pub limit_login_per_minute: u32,
+    /// Log-ins at once with one log-in name
+    #[arg(long, env = "SLOTRUSH_LIMIT_LOGIN_BURST", default_value_t = 10)]
+    pub limit_login_burst: u32,
     /// Keys each rate limit remembers; further ones share a limiter
     #[arg(long, env = "SLOTRUSH_LIMIT_KEYS_MAX", default_value_t = 200_000)]
     pub limit_keys_max: usize,
@@ -75,6 +82,8 @@ pub struct Limits {
     address: Option<RateLimit<Source>>,
     account: Option<RateLimit<AccountId>>,
     session: Option<RateLimit<SessionId>>,
+    /// By the keyed hash of the name: names themselves are not kept.
+    login: Option<RateLimit<Vec<u8>>>,
     places: Arc<Semaphore>,
     trusted: Vec<IpNet>,
 }
@@ -82,19 +91,26 @@ pub struct Limits {
 impl Limits {
     /// Starts with everybody at zero.
     pub fn new(settings: &Settings) -> Self {
-        let rate = |per_second, burst| {
+        let rate = |count, period, burst| {
             let is_on = settings.limits == Switch::On;
-            let per_second = NonZeroU32::new(per_second).filter(|_| is_on)?;
-            Some(Rate { per_second, burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN) })
+            let count = NonZeroU32::new(count).filter(|_| is_on)?;
+            Some(Rate { count, period, burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN) })
         };
+        let per_second = |count, burst| rate(count, Period::Second, burst);
         let keys = settings.limit_keys_max;
         Self {
-            address: rate(settings.limit_address_per_second, settings.limit_address_burst)
+            address: per_second(settings.limit_address_per_second, settings.limit_address_burst)
                 .map(|rate| RateLimit::new("address", rate, keys)),
-            account: rate(settings.limit_account_per_second, settings.limit_account_burst)
+            account: per_second(settings.limit_account_per_second, settings.limit_account_burst)
                 .map(|rate| RateLimit::new("account", rate, keys)),
-            session: rate(settings.limit_session_per_second, settings.limit_session_burst)
+            session: per_second(settings.limit_session_per_second, settings.limit_session_burst)
                 .map(|rate| RateLimit::new("session", rate, keys)),
+            login: rate(
+                settings.limit_login_per_minute,
+                Period::Minute,
+                settings.limit_login_burst,
+            )
+            .map(|rate| RateLimit::new("login", rate, keys)),
             places: Arc::new(Semaphore::new(settings.concurrency_max)),
             trusted: settings.trusted_proxies.clone(),
         }
@@ -120,6 +136,11 @@ impl Limits {
         self.session.as_ref().map_or(Ok(()), |limit| limit.check(&session).map(drop))
     }
 
+    /// Counts a try to log in under a name, which is given as its keyed hash.
+    pub fn admit_login(&self, login_hash: &Vec<u8>) -> Result<(), Problem> {
+        self.login.as_ref().map_or(Ok(()), |limit| limit.check(login_hash).map(drop))
+    }
+
     /// Takes a place among the requests worked on at once.
     pub fn enter(&self) -> Result<OwnedSemaphorePermit, Problem> {
         Arc::clone(&self.places).try_acquire_owned().map_err(|_| Code::Overloaded.into())
@@ -132,6 +153,7 @@ impl Limits {
             self.address.iter().for_each(RateLimit::sweep);
             self.account.iter().for_each(RateLimit::sweep);
             self.session.iter().for_each(RateLimit::sweep);
+            self.login.iter().for_each(RateLimit::sweep);
         }
     }
 }

@@ -14,10 +14,30 @@ use crate::problem::{Code, Problem};
 /// How much a key may ask.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
-    /// In the long run.
-    pub per_second: NonZeroU32,
+    /// In the long run, within `period`.
+    pub count: NonZeroU32,
+    /// How long that is.
+    pub period: Period,
     /// At once.
     pub burst: NonZeroU32,
+}
+
+/// What a rate counts by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Period {
+    /// Requests per second.
+    Second,
+    /// Requests per minute.
+    Minute,
+}
+
+impl Period {
+    const fn seconds(self) -> u32 {
+        match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+        }
+    }
 }
 
 type Limiter<K> = RateLimiter<K, BoundedStore<K>, DefaultClock, StateInformationMiddleware>;
@@ -34,7 +54,11 @@ pub struct RateLimit<K: Hash + Eq + Clone> {
 impl<K: Hash + Eq + Clone + std::fmt::Debug> RateLimit<K> {
     /// Starts with every key at zero; at most `keys_max` keys are judged each by itself.
     pub fn new(name: &'static str, rate: Rate, keys_max: usize) -> Self {
-        let quota = Quota::per_second(rate.per_second).allow_burst(rate.burst);
+        let quota = match rate.period {
+            Period::Second => Quota::per_second(rate.count),
+            Period::Minute => Quota::per_minute(rate.count),
+        };
+        let quota = quota.allow_burst(rate.burst);
         let clock = DefaultClock::default();
         let limiter = Limiter::new(quota, BoundedStore::new(keys_max), clock.clone());
         Self { name, rate, clock, limiter }
@@ -67,7 +91,9 @@ impl<K: Hash + Eq + Clone + std::fmt::Debug> RateLimit<K> {
     fn allowance(&self, remaining: u32) -> Allowance {
         let limit = self.rate.burst.get();
         let missing = limit.saturating_sub(remaining);
-        Allowance { limit, remaining, reset_s: missing.div_ceil(self.rate.per_second.get()) }
+        let reset_s =
+            missing.saturating_mul(self.rate.period.seconds()).div_ceil(self.rate.count.get());
+        Allowance { limit, remaining, reset_s }
     }
 }
 
@@ -77,7 +103,8 @@ mod tests {
 
     fn limit(keys_max: usize) -> RateLimit<u64> {
         let number = |n| NonZeroU32::new(n).expect("not zero");
-        RateLimit::new("test", Rate { per_second: number(1), burst: number(3) }, keys_max)
+        let rate = Rate { count: number(1), period: Period::Second, burst: number(3) };
+        RateLimit::new("test", rate, keys_max)
     }
 
     #[test]
@@ -88,6 +115,17 @@ mod tests {
         assert_eq!(left, [Ok(2), Ok(1), Ok(0)]);
         assert_eq!(limit.check(&1).map_err(|problem| problem.code()), Err(Code::RateLimited));
         assert!(limit.check(&2).is_ok());
+    }
+
+    #[test]
+    fn a_rate_by_the_minute_says_when_to_come_back() {
+        let number = |n| NonZeroU32::new(n).expect("not zero");
+        let rate = Rate { count: number(2), period: Period::Minute, burst: number(3) };
+        let limit = RateLimit::new("test", rate, 1_000);
+        let resets: Vec<_> =
+            (0..3).map(|_| limit.check(&1).map(|allowance| allowance.reset_s)).collect();
+        assert_eq!(resets, [Ok(30), Ok(60), Ok(90)]);
+        assert_eq!(limit.check(&1).map_err(|problem| problem.code()), Err(Code::RateLimited));
     }
 
     #[test]

@@ -107,10 +107,10 @@ fn own(method: &str, path: &str) -> &'static [Code] {
         ("post", "/v1/tokens/refresh") => &[Code::Unauthorized],
         ("post", "/v1/patients") => &[Code::PatientLimitReached],
         ("get", "/v1/sessions") => &[Code::NotFound],
-        (
-            "post",
-            "/v1/admin/sessions" | "/v1/admin/parked/{id}/replay" | "/v1/admin/parked/{id}/discard",
-        ) => &[Code::Conflict],
+        ("post", "/v1/admin/sessions") => &[Code::Conflict, Code::SlotBegun, Code::SessionOverlap],
+        ("post", "/v1/admin/parked/{id}/replay" | "/v1/admin/parked/{id}/discard") => {
+            &[Code::Conflict]
+        }
         ("post", "/v1/admin/releases") => &[Code::Conflict, Code::SlotBegun],
         (
             "post",

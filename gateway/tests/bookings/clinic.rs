@@ -41,7 +41,7 @@ pub(crate) enum Release {
 /// What a clinic is to be like.
 pub(crate) struct Plan {
     pub(crate) capacities: Vec<u32>,
-    /// Whether the doctor has a second session that day, with the same slots.
+    /// Whether the doctor has a second session that day, behind the first and like it.
     pub(crate) has_afternoon: bool,
     /// Whether RabbitMQ and PostgreSQL are reached by the gateway over cuttable lines.
     pub(crate) has_proxies: bool,
@@ -362,18 +362,18 @@ async fn offer(
     let doctor = ledger.create_doctor(actor, new).await?;
     let DoctorCreated::Done(doctor) = doctor else { bail!("{doctor:?}") };
     let starts = SystemClock.now().plus_ms(plan.starts_in_ms);
-    let times = (0_i64..)
-        .zip(&plan.capacities)
-        .map(|(n, capacity)| {
+    let times = |first: i64| {
+        let band = |(n, capacity): (i64, &u32)| {
             let starts_at = starts.plus_ms(n * 3_600_000);
             NewSlot { starts_at, ends_at: starts_at.plus_ms(3_600_000), capacity: *capacity }
-        })
-        .collect::<Vec<_>>();
+        };
+        (first..).zip(&plan.capacities).map(band).collect::<Vec<_>>()
+    };
     let on_date = jiff::Timestamp::from_millisecond(starts.0)?.to_zoned(jiff::tz::TimeZone::UTC);
     let mut slots = Vec::new();
-    let periods = [Period::Morning, Period::Afternoon];
-    for period in periods.into_iter().take(1 + usize::from(plan.has_afternoon)) {
-        let new = NewSession { doctor, on_date: on_date.date(), period, slots: times.clone() };
+    let periods = [(Period::Morning, 0), (Period::Afternoon, i64::try_from(times(0).len())?)];
+    for (period, first) in periods.into_iter().take(1 + usize::from(plan.has_afternoon)) {
+        let new = NewSession { doctor, on_date: on_date.date(), period, slots: times(first) };
         let session = ledger.create_session(actor, partitions, new).await?;
         let SessionCreated::Done(session) = session else { bail!("{session:?}") };
         slots.extend(slots_of(session, plan.capacities.len())?);

@@ -7,6 +7,7 @@ mod clinic;
 mod door;
 mod follow;
 mod outages;
+mod places;
 mod refuse;
 mod stage;
 mod worker;

@@ -1,7 +1,9 @@
 //! Making what is on offer, running a release, seeing to what was parked.
 
-use anyhow::Result;
-use booking::Partition;
+use anyhow::{Context, Result};
+use booking::{Partition, SlotId, UnixMs};
+use jiff::{Timestamp, ToSpan};
+use ledger::catalogue::{NewSession, NewSlot, Period, SessionCreated};
 use ledger::parked::Parked;
 use serde_json::{Value, json};
 
@@ -170,8 +172,10 @@ async fn nothing_past_is_put_on_offer() -> Result<()> {
         "doctor_id": shown["doctor"]["id"], "on_date": "2020-01-01", "period": "morning",
         "slots": [{ "starts_at": "2020-01-01T08:00:00+08:00", "ends_at": "2020-01-01T09:00:00+08:00", "capacity": 1 }],
     });
-    let past = world.post("/v1/admin/sessions", &admin, body).await?;
-    assert_eq!(past.status, 201, "{past:?}");
+    let refused = world.post("/v1/admin/sessions", &admin, body).await?;
+    let told = (refused.fault(), refused.pointers());
+    assert_eq!(told, ((409, "slot_begun"), vec!["/slots/0/starts_at"]));
+    let past = made_in_the_past(&world, &shown).await?;
     let ask = async |closes_at: &str, slots: Value| {
         let body = json!({
             "hospital_id": hospital, "name": "x", "slot_ids": slots,
@@ -181,9 +185,52 @@ async fn nothing_past_is_put_on_offer() -> Result<()> {
     };
     let over = ask("2020-01-02T00:00:00Z", json!([later])).await?;
     assert_eq!((over.fault(), over.pointers()), ((400, "invalid_field"), vec!["/closes_at"]));
-    let begun = ask("2099-01-01T00:00:00Z", json!([later, past.body["slots"][0]["id"]])).await?;
+    let begun = ask("2099-01-01T00:00:00Z", json!([later, past])).await?;
     assert_eq!((begun.fault(), begun.pointers()), ((409, "slot_begun"), vec!["/slot_ids/1"]));
     assert_eq!(ask("2099-01-01T00:00:00Z", json!([later])).await?.status, 201);
+    Ok(())
+}
+
+/// A slot that was in the future when it was made.
+async fn made_in_the_past(world: &World, like: &Value) -> Result<SlotId> {
+    let doctor = like["doctor"]["id"].as_str().context("a doctor")?.parse()?;
+    let starts_at = UnixMs(1_577_836_800_000);
+    let slot = NewSlot { starts_at, ends_at: starts_at.plus_ms(3_600_000), capacity: 1 };
+    let on_date = jiff::civil::date(2020, 1, 1);
+    let new = NewSession { doctor, on_date, period: Period::Morning, slots: vec![slot] };
+    let actor = world.log_in("li.si").await?;
+    anyhow::ensure!(actor.status == 201, "{actor:?}");
+    let account = world.ledger.find_credentials(world.login_hash("li.si")?).await?;
+    let actor = account.context("an account")?.account;
+    let partitions = world.settings.partitions()?;
+    match world.ledger.create_session(actor, partitions, new).await? {
+        SessionCreated::Done(session) => Ok(SlotId::of(session, 0)),
+        other => anyhow::bail!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_doctor_has_one_session_at_a_time() -> Result<()> {
+    let world = World::new().await?;
+    let admin = world.admin().await?;
+    let (_, session) = clinic(&world, &admin).await?;
+    let path = format!("/v1/sessions/{}", session["id"].as_str().unwrap_or_default());
+    let shown = world.get(&path, "").await?.body;
+    let end = shown["slots"].as_array().and_then(|slots| slots.last()).context("a slot")?;
+    let end: Timestamp = end["ends_at"].as_str().context("an end")?.parse()?;
+    let ask = async |period: &str, from: Timestamp| {
+        let body = json!({
+            "doctor_id": shown["doctor"]["id"], "on_date": shown["on_date"], "period": period,
+            "slots": [{ "starts_at": from, "ends_at": from + 1.hour(), "capacity": 1 }],
+        });
+        world.post("/v1/admin/sessions", &admin, body).await
+    };
+    let same = ask("morning", end).await?;
+    assert_eq!(same.fault(), (409, "conflict"), "{same:?}");
+    let overlapping = ask("afternoon", end - 1.millisecond()).await?;
+    assert_eq!(overlapping.fault(), (409, "session_overlap"), "{overlapping:?}");
+    let behind = ask("afternoon", end).await?;
+    assert_eq!(behind.status, 201, "{behind:?}");
     Ok(())
 }
 

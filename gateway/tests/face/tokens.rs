@@ -133,3 +133,34 @@ async fn two_exchanges_of_one_refresh_token_at_once_are_a_theft() -> Result<()> 
     assert_eq!(next.fault(), (401, "unauthorized"), "nobody knows who of them was the thief");
     Ok(())
 }
+
+/// Whoever knows a log-in name may not try one password after the other.
+#[tokio::test]
+async fn passwords_of_one_log_in_are_tried_a_few_times_a_minute_and_nobody_else_waits() -> Result<()>
+{
+    let more = ["--limit-login-per-minute=1", "--limit-login-burst=4"];
+    let world = World::with(&more).await?;
+    assert_eq!(world.log_in("li.si").await?.status, 201);
+    let try_with = async |login: &str, password: &str| {
+        let who = json!({ "login": login, "password": password });
+        world.post("/v1/tokens", "", who).await
+    };
+    for name in ["Li.Si", "nobody"] {
+        // The good one counted as well.
+        let tries = if name == "nobody" { 4 } else { 3 };
+        for _ in 0..tries {
+            let wrong = try_with(name, "wrong horse").await?;
+            assert_eq!(wrong.fault(), (401, "invalid_credentials"));
+        }
+        // The right password is not told from a wrong one, nor a name that there is from another.
+        for password in ["wrong horse", "correct horse"] {
+            let refused = try_with(name, password).await?;
+            assert_eq!(refused.fault(), (429, "rate_limited"), "{refused:?}");
+            assert_eq!(refused.text("limit"), "login");
+            let wait: u32 = refused.headers["retry-after"].to_str()?.parse()?;
+            assert!((1..=60).contains(&wait), "{wait}");
+        }
+    }
+    assert_eq!(world.log_in("wang.wu").await?.status, 201);
+    Ok(())
+}

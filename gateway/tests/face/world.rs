@@ -56,11 +56,16 @@ impl Answer {
 
 impl World {
     pub(crate) async fn new() -> Result<Self> {
+        Self::with(&[]).await
+    }
+
+    /// The same with these further settings of the gateway.
+    pub(crate) async fn with(more: &[&str]) -> Result<Self> {
         let (database, redis) = (Database::create().await?, Redis::start().await?);
         let folder = tempfile::tempdir()?;
         keys::generate(folder.path())?;
         let path = |name| folder.path().join(name).display().to_string();
-        let cli = Cli::try_parse_from([
+        let own = [
             "gateway".to_owned(),
             format!("--redis-url={}", redis.url()),
             // Nobody is there: nothing of this needs a queue.
@@ -68,8 +73,9 @@ impl World {
             format!("--database-url={}", database.url()),
             format!("--token-key-file={}", path(keys::TOKEN_KEY)),
             format!("--data-key-file={}", path(keys::DATA_KEY)),
-        ])?;
-        let settings = cli.settings;
+        ];
+        let args = own.into_iter().chain(more.iter().map(|&arg| arg.to_owned()));
+        let settings = Cli::try_parse_from(args)?.settings;
         let ledger = Ledger::start(&settings.ledger(&settings.stores.addresses()?))?;
         ledger.migrate().await?;
         let tokens = Tokens::load(&settings.auth)?;

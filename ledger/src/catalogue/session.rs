@@ -61,6 +61,8 @@ pub enum SessionCreated {
     Done(SessionId),
     /// The doctor has a session on that date and period.
     AlreadyThere,
+    /// A slot of it lies in one of another session that the doctor has on that date.
+    Overlaps,
     /// There is no such doctor.
     NoDoctor,
 }
@@ -143,9 +145,10 @@ impl Ledger {
         let ends: Vec<_> = new.slots.iter().map(|slot| at(slot.ends_at)).collect();
         let capacities: Vec<i32> =
             new.slots.iter().map(|slot| i32::try_from(slot.capacity).unwrap_or(i32::MAX)).collect();
-        let (has_doctor, is_made): (bool, bool) = self
+        let outcome: String = self
             .run(move |pool| async move {
-                sqlx::query_as(CREATE)
+                sqlx::query_scalar("SELECT session_create($1, $2, $3, $4, $5, $6, $7, $8, $9)")
+                    .bind(actor.get())
                     .bind(id)
                     .bind(i16::from(partition.get()))
                     .bind(new.doctor.get())
@@ -154,16 +157,17 @@ impl Ledger {
                     .bind(starts)
                     .bind(ends)
                     .bind(capacities)
-                    .bind(actor.get())
                     .fetch_one(&pool)
                     .await
             })
             .await?;
-        Ok(match (is_made, has_doctor) {
-            (true, _) => SessionCreated::Done(SessionId::from(id)),
-            (false, true) => SessionCreated::AlreadyThere,
-            (false, false) => SessionCreated::NoDoctor,
-        })
+        match outcome.as_str() {
+            "done" => Ok(SessionCreated::Done(SessionId::from(id))),
+            "no_doctor" => Ok(SessionCreated::NoDoctor),
+            "already_there" => Ok(SessionCreated::AlreadyThere),
+            "overlaps" => Ok(SessionCreated::Overlaps),
+            other => Err(Error::unknown_word("outcome", other)),
+        }
     }
 
     /// Finds a session with its slots.
@@ -301,30 +305,6 @@ impl SessionRow {
 
 const NEXT_ID: &str = "
     SELECT nextval(pg_get_serial_sequence('session', 'id'))";
-
-const CREATE: &str = "
-    WITH made AS (
-        INSERT INTO session (id, partition, hospital_id, department_id, doctor_id, on_date, period)
-        OVERRIDING SYSTEM VALUE
-        SELECT $1, $2, department.hospital_id, department.id, doctor.id, $4, $5
-        FROM doctor
-        JOIN department ON department.id = doctor.department_id
-        WHERE doctor.id = $3
-        ON CONFLICT ON CONSTRAINT session_doctor_date_period_key DO NOTHING
-        RETURNING id, partition
-    ), slots AS (
-        INSERT INTO slot (id, session_id, partition, starts_at, ends_at, capacity)
-        SELECT (made.id << 8) | (band.place - 1), made.id, made.partition,
-               band.starts_at, band.ends_at, band.capacity
-        FROM made,
-             unnest($6::timestamptz[], $7::timestamptz[], $8::int[])
-                 WITH ORDINALITY AS band (starts_at, ends_at, capacity, place)
-    ), noted AS (
-        INSERT INTO audit_log (account_id, action, subject, subject_id, detail)
-        SELECT $9, 'create', 'session', id, jsonb_build_object('slots', cardinality($8::int[]))
-        FROM made
-    )
-    SELECT EXISTS (SELECT FROM doctor WHERE id = $3), EXISTS (SELECT FROM made)";
 
 const FIND: &str = "
     SELECT s.id, s.partition, s.hospital_id, hospital.time_zone,

@@ -5,7 +5,7 @@ use booking::rules::Limits;
 use booking::{DepartmentId, DoctorId, HospitalId, SessionId};
 use jiff::civil::date;
 use ledger::catalogue::{
-    DepartmentCreated, DoctorCreated, HospitalCreated, NewDoctor, Rank, SessionCreated,
+    DepartmentCreated, DoctorCreated, HospitalCreated, NewDoctor, Period, Rank, SessionCreated,
     SessionFilter,
 };
 
@@ -123,5 +123,47 @@ async fn admission_learns_place_day_and_limits_of_a_session() -> Result<()> {
     let starts: Vec<_> = session.slots.iter().map(|slot| slot.starts_at).collect();
     assert_eq!(facts.starts, starts);
     assert!(world.ledger.session_facts(SessionId::from(999)).await?.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_doctor_has_one_session_at_a_time() -> Result<()> {
+    let world = World::new().await?;
+    let clinic = world.clinic("first").await?;
+    // Two slots, from the hour 0 to the hour 2.
+    let first = world.session_at(&clinic, 2, Period::Morning, 0).await?;
+    assert!(matches!(first, SessionCreated::Done(_)), "{first:?}");
+    let again = world.session_at(&clinic, 2, Period::Morning, 0).await?;
+    assert_eq!(again, SessionCreated::AlreadyThere);
+    for hour in [-1, 0, 1] {
+        let made = world.session_at(&clinic, 2, Period::Afternoon, hour).await?;
+        assert_eq!(made, SessionCreated::Overlaps, "{hour}");
+    }
+    for (period, hour) in [(Period::Afternoon, 2), (Period::Evening, -2)] {
+        let made = world.session_at(&clinic, 2, period, hour).await?;
+        assert!(matches!(made, SessionCreated::Done(_)), "{hour}: {made:?}");
+    }
+    let another = world.clinic("second").await?;
+    let made = world.session_at(&another, 2, Period::Evening, 1).await?;
+    assert!(matches!(made, SessionCreated::Done(_)), "another doctor: {made:?}");
+    Ok(())
+}
+
+/// The race: both look before either is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_sessions_of_a_doctor_that_overlap_and_are_made_at_once_one_is() -> Result<()> {
+    let world = World::new().await?;
+    let clinic = world.clinic("first").await?;
+    for day in 1..=20 {
+        let (one, other) = tokio::join!(
+            world.session_at(&clinic, day, Period::Morning, 0),
+            world.session_at(&clinic, day, Period::Afternoon, 1),
+        );
+        let made = [one?, other?];
+        let count = |what: fn(&SessionCreated) -> bool| made.iter().filter(|one| what(one)).count();
+        let done = count(|one| matches!(one, SessionCreated::Done(_)));
+        let overlaps = count(|one| matches!(one, SessionCreated::Overlaps));
+        assert_eq!((done, overlaps), (1, 1), "{made:?}");
+    }
     Ok(())
 }

@@ -76,17 +76,19 @@ impl World {
         day: i8,
         capacity: u32,
     ) -> Result<SessionCreated> {
-        let slot = |hour: i64| NewSlot {
-            starts_at: MORNING.plus_ms(hour * 3_600_000),
-            ends_at: MORNING.plus_ms((hour + 1) * 3_600_000),
-            capacity,
-        };
-        let new = NewSession {
-            doctor: clinic.doctor,
-            on_date: jiff::civil::date(2026, 3, day),
-            period: Period::Morning,
-            slots: vec![slot(0), slot(1)],
-        };
+        let new = new_session(clinic, day, Period::Morning, 0, capacity);
+        Ok(self.ledger.create_session(clinic.admin, partitions(), new).await?)
+    }
+
+    /// A session whose first slot begins so many hours after the usual time.
+    pub(crate) async fn session_at(
+        &self,
+        clinic: &Clinic,
+        day: i8,
+        period: Period,
+        hour: i64,
+    ) -> Result<SessionCreated> {
+        let new = new_session(clinic, day, period, hour, 1);
         Ok(self.ledger.create_session(clinic.admin, partitions(), new).await?)
     }
 
@@ -102,6 +104,20 @@ pub(crate) struct Clinic {
     pub(crate) admin: AccountId,
     pub(crate) hospital: HospitalId,
     pub(crate) doctor: DoctorId,
+}
+
+fn new_session(clinic: &Clinic, day: i8, period: Period, hour: i64, capacity: u32) -> NewSession {
+    let slot = |hour: i64| NewSlot {
+        starts_at: MORNING.plus_ms(hour * 3_600_000),
+        ends_at: MORNING.plus_ms((hour + 1) * 3_600_000),
+        capacity,
+    };
+    NewSession {
+        doctor: clinic.doctor,
+        on_date: jiff::civil::date(2026, 3, day),
+        period,
+        slots: vec![slot(hour), slot(hour + 1)],
+    }
 }
 
 pub(crate) fn partitions() -> PartitionCount {

@@ -1,12 +1,12 @@
-//! The programs' own accounts on private servers: a role each in PostgreSQL and a user each in Redis.
-//! Neither program is the superuser, nor the owner of the tables.
+//! The programs' own accounts on private servers: a role each in PostgreSQL, a user each in Redis
+//! and in RabbitMQ. Neither program is the superuser, nor the owner of the tables or the queues.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use testkit::{ensure_role, unique, with_role, write_private};
+use testkit::{RabbitPasswords, ensure_role, unique, with_role, write_private};
 
 use super::Stack;
 
@@ -46,6 +46,10 @@ impl Stack {
             let password = lasting_password(&redis_file(&self.folder, role))?;
             program.env("SLOTRUSH_REDIS_URL", with_role(&self.redis_url(), role, &password)?);
         }
+        if self.is_private("rabbitmq") {
+            let password = lasting_password(&rabbit_file(&self.folder, role))?;
+            program.env("SLOTRUSH_AMQP_URL", with_role(&self.amqp_url(), role, &password)?);
+        }
         Ok(())
     }
 
@@ -68,6 +72,14 @@ pub(super) fn redis_users(folder: &Path) -> Result<Vec<String>> {
     ])
 }
 
+/// The passwords of the programs in RabbitMQ.
+pub(super) fn rabbit_passwords(folder: &Path) -> Result<RabbitPasswords> {
+    Ok(RabbitPasswords {
+        gateway: lasting_password(&rabbit_file(folder, GATEWAY_ROLE))?,
+        worker: lasting_password(&rabbit_file(folder, WORKER_ROLE))?,
+    })
+}
+
 /// The address of Redis as its owner.
 pub(super) fn redis_owner(folder: &Path, url: &str) -> Result<String> {
     with_role(url, REDIS_OWNER, &lasting_password(&redis_file(folder, REDIS_OWNER))?)
@@ -84,6 +96,10 @@ fn lasting_password(file: &Path) -> Result<String> {
 
 fn postgres_file(folder: &Path, role: &str) -> PathBuf {
     folder.join(format!("postgres-{role}.password"))
+}
+
+fn rabbit_file(folder: &Path, role: &str) -> PathBuf {
+    folder.join(format!("rabbit-{role}.password"))
 }
 
 fn redis_file(folder: &Path, name: &str) -> PathBuf {

@@ -68,7 +68,7 @@ impl Stack {
         Ok(words.join(" \\\n  "))
     }
 
-    /// Makes the keys and the tables, if they are not there.
+    /// Makes the keys, the tables and the queues, if they are not there.
     pub(super) async fn prepare(&self) -> Result<()> {
         if self.key_files().iter().any(|(_, file)| !file.exists()) {
             let mut keygen = self.program("gateway")?;
@@ -80,7 +80,9 @@ impl Stack {
         if self.make_accounts().await? {
             migrate.args(["--gateway-role", GATEWAY_ROLE, "--worker-role", WORKER_ROLE]);
         }
-        command::succeed(&mut migrate).await.context("cannot make the tables")
+        command::succeed(&mut migrate).await.context("cannot make the tables")?;
+        let mut declare = self.program("gateway")?;
+        command::succeed(declare.arg("declare-queues")).await.context("cannot declare the queues")
     }
 
     /// Starts the programs of these names, all at once, and waits until each is ready.

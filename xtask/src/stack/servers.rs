@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use testkit::{Postgres, Rabbit, Redis, Server, ensure_database};
 
-use super::accounts::{redis_owner, redis_users};
+use super::accounts::{rabbit_passwords, redis_owner, redis_users};
 use super::state::Part;
 use super::{Stack, report};
 use crate::install::ensure_programs;
@@ -68,7 +68,8 @@ impl Stack {
                 Redis::start_in(&folder.join("redis"), port, &users).await
             }),
             start(port("rabbitmq"), async |port| {
-                Rabbit::start_in(&folder.join("rabbitmq"), port).await
+                let passwords = rabbit_passwords(&folder)?;
+                Rabbit::start_with(&folder.join("rabbitmq"), port, passwords).await
             }),
             start(port("postgres"), async |port| start_postgres(&folder, port).await),
         )?;

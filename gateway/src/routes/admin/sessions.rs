@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use booking::id::SLOTS_PER_SESSION_MAX;
-use booking::{DoctorId, SessionId, SlotId};
+use booking::{DoctorId, SessionId, SlotId, UnixMs};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -78,7 +78,7 @@ pub struct SlotCreatedView {
         (status = 201, body = SessionCreatedView),
         (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "`invalid_field`, also for a doctor that does not exist"),
         (status = 403, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, body = ProblemBody, content_type = "application/problem+json", description = "`conflict`: the doctor has a session then"),
+        (status = 409, body = ProblemBody, content_type = "application/problem+json", description = "`conflict`: the doctor has a session on this date and period; `session_overlap`: another one's slots lie in these; `slot_begun`: one of these has"),
     )
 )]
 pub async fn create_session(
@@ -89,6 +89,7 @@ pub async fn create_session(
     let no_doctor = || Problem::new(Code::InvalidField).with_field("/doctor_id", "no such doctor");
     let place = app.ledger.place_of_doctor(request.doctor_id).await?.ok_or_else(no_doctor)?;
     let new = check(&request, &zone(&place.time_zone))?;
+    refuse_past(&new, app.clock.now())?;
     let slots_count = new.slots.len();
     match app.ledger.create_session(actor, app.partitions, new).await? {
         SessionCreated::Done(id) => {
@@ -98,8 +99,17 @@ pub async fn create_session(
         }
         SessionCreated::AlreadyThere => Err(Problem::new(Code::Conflict)
             .with_detail("the doctor has a session on this date and period")),
+        SessionCreated::Overlaps => Err(Code::SessionOverlap.into()),
         SessionCreated::NoDoctor => Err(no_doctor()),
     }
+}
+
+/// What has begun can't be put on offer any more, so it is not made.
+fn refuse_past(new: &NewSession, now: UnixMs) -> Result<(), Problem> {
+    let has_begun = |slot: &NewSlot| slot.starts_at <= now;
+    let Some(begun) = new.slots.iter().position(has_begun) else { return Ok(()) };
+    let at = format!("/slots/{begun}/starts_at");
+    Err(Problem::new(Code::SlotBegun).with_field(at, "in the future"))
 }
 
 fn check(request: &SessionRequest, zone: &TimeZone) -> Result<NewSession, Problem> {

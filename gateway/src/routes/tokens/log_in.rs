@@ -31,6 +31,7 @@ pub struct LogInRequest {
         (status = 201, body = TokensView, description = "Logged in"),
         (status = 400, body = ProblemBody, content_type = "application/problem+json"),
         (status = 401, body = ProblemBody, content_type = "application/problem+json", description = "`invalid_credentials`"),
+        (status = 429, body = ProblemBody, content_type = "application/problem+json", description = "`rate_limited`: too many log-ins under this name"),
         (status = 503, body = ProblemBody, content_type = "application/problem+json", description = "`overloaded`, `ledger_unavailable`"),
     )
 )]
@@ -43,6 +44,8 @@ pub async fn log_in(
         return Err(Code::InvalidCredentials.into());
     }
     let login_hash = app.sealer.hash(Column::Login, &login::spell(&request.login));
+    // Counted whether the name is known or not, so that this tells nothing of it.
+    app.limits.admit_login(&login_hash)?;
     let found = app.ledger.find_credentials(login_hash).await?;
     let hash = found.as_ref().map(|found| found.password_hash.clone());
     let is_right = app.passwords.verify(request.password, hash).await?;

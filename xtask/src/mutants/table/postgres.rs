@@ -1,0 +1,136 @@
+//! In the SQL, and in the calls of it.
+
+use super::Mutant;
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "not-closed-for-not-sealed",
+        what: "the check after the confirm is content with an epoch that is not closed",
+        file: "ledger/src/epoch.rs",
+        edits: &[(
+            "coalesce(epoch.state = 'open', false)",
+            "coalesce(epoch.state <> 'closed', false)",
+        )],
+        also: &[],
+        package: "ledger",
+        suite: Some("steps"),
+        test: "epochs::queued_may_be_said_only_under_an_open_epoch",
+    },
+    Mutant {
+        name: "close-ignores-parked",
+        what: "an epoch is closed though something of it is parked",
+        file: "migrations/0002_steps.sql",
+        edits: &[(
+            "IF EXISTS (SELECT FROM parked WHERE partition = p_partition AND e = p_e) THEN",
+            "IF false THEN",
+        )],
+        also: &[],
+        package: "ledger",
+        suite: Some("steps"),
+        test: "parked::what_is_parked_of_an_epoch_or_might_be_keeps_it_from_closing",
+    },
+    Mutant {
+        name: "close-ignores-unreadable",
+        what: "an epoch is closed though an unreadable message may be of it",
+        file: "migrations/0002_steps.sql",
+        edits: &[(
+            "IF EXISTS (SELECT FROM parked WHERE partition = p_partition AND e IS NULL) THEN",
+            "IF false THEN",
+        )],
+        also: &[],
+        package: "ledger",
+        suite: Some("steps"),
+        test: "parked::what_is_parked_of_an_epoch_or_might_be_keeps_it_from_closing",
+    },
+    Mutant {
+        name: "barrier-before-seal",
+        what: "an epoch that is still open is noted as drained",
+        file: "migrations/0002_steps.sql",
+        edits: &[(
+            "WHERE partition = p_partition AND e = p_e AND state <> 'open';",
+            "WHERE partition = p_partition AND e = p_e;",
+        )],
+        also: &[],
+        package: "ledger",
+        suite: Some("steps"),
+        test: "epochs::an_open_epoch_has_no_barrier_to_come_through",
+    },
+    Mutant {
+        name: "rejection-uses-no-quota",
+        what: "a rejected booking does not use the place Redis sold it",
+        file: "migrations/0002_steps.sql",
+        edits: &[(
+            "            SELECT b.slot_id, b.version, count(*) AS n, count(*) FILTER",
+            "            SELECT b.slot_id, b.version, count(*) FILTER (WHERE b.reason IS NULL) AS n, count(*) FILTER",
+        )],
+        also: &[],
+        package: "ledger",
+        suite: Some("steps"),
+        test: "persist::a_rejected_booking_uses_its_quota_but_no_place_and_no_number",
+    },
+    Mutant {
+        name: "no-conflict-target",
+        what: "a conflict with any key is taken for a row that is there already",
+        file: "migrations/0002_steps.sql",
+        edits: &[
+            (
+                "        ORDER BY n.at\n        ON CONFLICT (id) DO NOTHING",
+                "        ORDER BY n.at\n        ON CONFLICT DO NOTHING",
+            ),
+            ("IF inserted_rows < fresh THEN", "IF false THEN"),
+        ],
+        also: &[],
+        package: "ledger",
+        suite: Some("steps"),
+        test: "races::an_id_that_gets_its_row_between_judging_and_writing_keeps_that_row",
+    },
+    Mutant {
+        name: "no-places-check",
+        what: "a slot may hold more than its capacity",
+        file: "migrations/0001_tables.sql",
+        edits: &[(
+            "CHECK (booked >= 0 AND escrowed >= 0 AND booked + escrowed <= capacity)",
+            "CHECK (true)",
+        )],
+        also: &[],
+        package: "ledger",
+        suite: Some("steps"),
+        test: "persist::a_forged_grant_cannot_oversell",
+    },
+    Mutant {
+        name: "unique-over-dead-rows",
+        what: "a dead booking keeps its patient out of the session",
+        file: "migrations/0001_tables.sql",
+        edits: &[(
+            "ON booking (session_id, patient_id)\n    WHERE state = 'booked';",
+            "ON booking (session_id, patient_id);",
+        )],
+        also: &[],
+        package: "ledger",
+        suite: Some("steps"),
+        test: "rules::a_rejected_booking_holds_neither_key_nor_session",
+    },
+    Mutant {
+        name: "no-rollback-after-release",
+        what: "a connection comes back to the pool with a transaction open",
+        file: "ledger/src/pool.rs",
+        edits: &[(
+            "sqlx::raw_sql(\"BEGIN; ROLLBACK\").execute(connection).await?;",
+            "let _ = connection;",
+        )],
+        also: &[],
+        package: "ledger",
+        suite: None,
+        test: "pool::tests::a_transaction_left_open_does_not_reach_the_next_user_of_its_connection",
+    },
+    Mutant {
+        name: "doctor-not-locked",
+        what: "two sessions of one doctor are made without waiting for each other",
+        file: "migrations/0005_session_create.sql",
+        edits: &[("WHERE d.id = the_doctor FOR NO KEY UPDATE;", "WHERE d.id = the_doctor;")],
+        also: &[],
+        package: "ledger",
+        suite: Some("admin"),
+        test: "catalogue::of_two_sessions_of_a_doctor_that_overlap_and_are_made_at_once_one_is",
+    },
+];

@@ -1,0 +1,193 @@
+//! In the gateway and the worker.
+
+use super::Mutant;
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "close-ignores-the-outbox",
+        what: "an epoch is closed though a booking of it stands in the outbox",
+        file: "booking-worker/src/reconcile/close.rs",
+        edits: &[(
+            "|epoch: &&Epoch| !held.contains_key(*epoch) && !held.contains_key(&Epoch::NONE);",
+            "|epoch: &&Epoch| !held.contains_key(*epoch) || !held.is_empty();",
+        )],
+        also: &[],
+        package: "booking-worker",
+        suite: Some("it"),
+        test: "recovery::a_restarted_redis_keeps_its_outbox_and_gets_a_new_epoch",
+    },
+    Mutant {
+        name: "ack-before-commit",
+        what: "a message is acknowledged whatever became of its bookings",
+        file: "booking-worker/src/consume/reading.rs",
+        edits: &[(
+            "if is_done { Answer::Final } else { Answer::Later }",
+            "if is_done { Answer::Final } else { Answer::Final }",
+        )],
+        also: &[],
+        package: "booking-worker",
+        suite: Some("it"),
+        test: "consume::persisting_is_back_two_seconds_after_postgresql",
+    },
+    Mutant {
+        name: "ack-of-ids-not-returned",
+        what: "a booking the database said nothing of counts as done",
+        file: "booking-worker/src/consume/persist.rs",
+        edits: &[("None => Next::Alone,", "None => Next::Done(Answer::Final),")],
+        also: &[],
+        package: "booking-worker",
+        suite: Some("it"),
+        test: "consume::what_a_later_wave_could_not_persist_is_parked_and_not_lost",
+    },
+    Mutant {
+        name: "sold-out-for-ever",
+        what: "a remembered \"sold out\" is never asked again",
+        file: "gateway/src/admission/refusals.rs",
+        edits: &[(
+            "        if at < known.good_until {",
+            "        if at < known.good_until || known.refusal == Refusal::SoldOut {",
+        )],
+        also: &[],
+        package: "gateway",
+        suite: Some("bookings"),
+        test: "book::a_place_given_back_is_sold_within_a_second_though_all_heard_sold_out",
+    },
+    Mutant {
+        name: "refusal-never-ages",
+        what: "a remembered refusal that Redis does not confirm any more is given for minutes",
+        file: "gateway/src/admission/refusals.rs",
+        edits: &[(
+            "if at >= known.noted_at + STALE_AFTER {",
+            "if at >= known.noted_at + 1_000 * STALE_AFTER {",
+        )],
+        also: &[],
+        package: "gateway",
+        suite: None,
+        test: "admission::refusals::tests::a_refusal_that_redis_does_not_confirm_any_more_is_not_given_for_long",
+    },
+    Mutant {
+        name: "final-forgotten",
+        what: "who was told the end of a booking is told \"queued\" again from memory",
+        file: "gateway/src/admission/memory.rs",
+        edits: &[("self.is_final.load(Ordering::Acquire)", "false")],
+        also: &[],
+        package: "gateway",
+        suite: Some("bookings"),
+        test: "outages::without_postgresql_who_was_told_the_end_never_hears_queued_again",
+    },
+    Mutant {
+        name: "one-id-two-epochs",
+        what: "a hold that met another epoch is tried there under the same id",
+        file: "gateway/src/admission/place.rs",
+        edits: &[
+            (
+                "        // A new id for every try: one id is offered to one epoch only (G4).\n        let Some(id) = app.minter.mint(partition).await else { return Admitted::Overloaded };\n",
+                "",
+            ),
+            (
+                "    for _ in 0..=EPOCH_RETRIES_MAX {",
+                "    let Some(id) = app.minter.mint(partition).await else { return Admitted::Overloaded };\n    for _ in 0..=EPOCH_RETRIES_MAX {",
+            ),
+        ],
+        also: &[],
+        package: "gateway",
+        suite: Some("bookings"),
+        test: "places::one_id_is_offered_to_one_epoch_only",
+    },
+    Mutant {
+        name: "quota-given-back",
+        what: "a place is given back when nothing is known of its publish",
+        file: "gateway/src/admission/place.rs",
+        edits: &[(
+            "        Published::Uncertain => {}",
+            "        Published::Uncertain => {\n            let _ = app.inventory.give_back(&accepted.booking).await;\n        }",
+        )],
+        also: &[(
+            "inventory/src/outbox.rs",
+            "    /// Reads one booking of the outbox.\n",
+            r#"    /// Gives a place back.
+    pub async fn give_back(&self, booking: &Booking) -> Result<redis::Value, Error> {
+        let mut eval = redis::cmd("EVAL");
+        eval.arg(
+            "local left, granted, sold, release = redis.call('HGET', KEYS[1], ARGV[1]):match('^(%d+),(%d+),(%d+),(%d+)$')
+             return redis.call('HSET', KEYS[1], ARGV[1], string.format('%d,%s,%d,%s', left + 1, granted, sold - 1, release))",
+        );
+        eval.arg(1).arg(keys::session(booking.id.partition(), booking.slot.session()));
+        self.links.query_hot(eval.arg(booking.slot.ordinal())).await
+    }
+
+    /// Reads one booking of the outbox.
+"#,
+        )],
+        package: "gateway",
+        suite: Some("bookings"),
+        test: "places::a_place_whose_publish_is_unknown_is_not_sold_again",
+    },
+    Mutant {
+        name: "outbox-deleted-on-confirm",
+        what: "a booking leaves the outbox when it is confirmed, before it has its row",
+        file: "gateway/src/admission/place.rs",
+        edits: &[(
+            "        Published::Certain => accepted.set_certain(),",
+            "        Published::Certain => {\n            let settled = (accepted.booking.clone(), true);\n            let _ = app.inventory.settle(partition, &[settled]).await;\n            accepted.set_certain();\n        }",
+        )],
+        also: &[],
+        package: "gateway",
+        suite: Some("bookings"),
+        test: "places::what_is_confirmed_stands_in_the_outbox_until_it_has_its_row",
+    },
+    Mutant {
+        name: "parked-through-queue",
+        what: "a parked booking is replayed by taking it out and publishing it again",
+        file: "gateway/src/routes/admin/parked.rs",
+        edits: &[(
+            "    let replayed = app.ledger.replay_parked(id).await?;",
+            "    let replayed = match app.ledger.take_parked(id).await? {\n        Some(booking) => {\n            app.publisher.publish(booking.id.partition(), booking).await;\n            let (state, reason, number) = (booking::State::Booked, None, None);\n            Replayed::Done(Outcome::Row { state, reason, number })\n        }\n        None => Replayed::NotFound,\n    };",
+        )],
+        also: &[(
+            "ledger/src/parked.rs",
+            "    /// P1: persists a parked booking and deletes its row in one transaction.\n",
+            r#"    /// Takes a parked booking out.
+    pub async fn take_parked(&self, id: ParkedId) -> Result<Option<Booking>, Error> {
+        let body: Option<Vec<u8>> = self
+            .run(move |pool| async move {
+                sqlx::query_scalar("DELETE FROM parked WHERE id = $1 RETURNING body")
+                    .bind(id.get())
+                    .fetch_optional(&pool)
+                    .await
+            })
+            .await?;
+        Ok(body.and_then(|body| Booking::decode(&body).ok()))
+    }
+
+    /// P1: persists a parked booking and deletes its row in one transaction.
+"#,
+        )],
+        package: "gateway",
+        suite: Some("bookings"),
+        test: "places::a_parked_booking_that_is_replayed_is_not_late_for_the_end_of_its_epoch",
+    },
+    Mutant {
+        name: "relay-settles-nothing",
+        what: "the relay publishes what has its row already, and never settles it",
+        file: "booking-worker/src/relay.rs",
+        edits: &[(
+            "Some(row) if is_same(&row.booking, &entry) => {",
+            "Some(row) if entry.id == BookingId::from(0) && is_same(&row.booking, &entry) => {",
+        )],
+        also: &[],
+        package: "booking-worker",
+        suite: Some("it"),
+        test: "relay::an_entry_that_has_its_row_is_settled_and_not_published",
+    },
+    Mutant {
+        name: "log-in-not-counted",
+        what: "the passwords of a log-in may be tried without end",
+        file: "gateway/src/routes/tokens/log_in.rs",
+        edits: &[("    app.limits.admit_login(&login_hash)?;\n", "")],
+        also: &[],
+        package: "gateway",
+        suite: Some("face"),
+        test: "tokens::passwords_of_one_log_in_are_tried_a_few_times_a_minute_and_nobody_else_waits",
+    },
+];
