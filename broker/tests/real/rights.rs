@@ -63,34 +63,32 @@ async fn a_program_cannot_do_what_only_the_other_one_or_the_owner_does() {
 
     for program in [&gateway, &worker] {
         refused(program, async |c| {
-            c.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await
-        })
-        .await;
-        refused(program, async |c| {
-            c.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await
-        })
-        .await;
-        // Neither by changing what is there, nor by bringing something of its own.
-        refused(program, async |c| {
             let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-            c.queue_declare("mine".into(), options, FieldTable::default()).await
-        })
-        .await;
-        refused(program, async |c| {
-            let (options, key) = (QueueBindOptions::default(), "bookings.1".into());
-            let arguments = FieldTable::default();
-            c.queue_bind(queue.as_str().into(), exchange.into(), key, options, arguments).await
+            c.queue_declare("another.bookings".into(), options, FieldTable::default()).await
         })
         .await;
         // Past the exchange, straight into a queue.
-        for other in ["", parking.as_str()] {
-            refused(program, async |c| publish(c, other, &queue).await).await;
-        }
+        refused(program, async |c| publish(c, "", &queue).await).await;
         // Another virtual host.
         let url = secrecy::ExposeSecret::expose_secret(&program.url).replace("/%2f", "/other");
         let login = lapin::Connection::connect(&url, lapin::ConnectionProperties::default()).await;
         assert!(login.is_err(), "{login:?}");
     }
+    refused(&gateway, async |c| {
+        c.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await
+    })
+    .await;
+    refused(&gateway, async |c| {
+        c.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await
+    })
+    .await;
+    refused(&gateway, async |c| {
+        let (options, key) = (QueueBindOptions::default(), "bookings.1".into());
+        let arguments = FieldTable::default();
+        c.queue_bind(queue.as_str().into(), exchange.into(), key, options, arguments).await
+    })
+    .await;
+    refused(&gateway, async |c| publish(c, &parking, &queue).await).await;
     refused(&gateway, async |c| {
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
         c.basic_consume(queue.as_str().into(), "".into(), options, arguments).await
@@ -108,17 +106,29 @@ async fn a_program_cannot_do_what_only_the_other_one_or_the_owner_does() {
     clean(&owner).await;
 }
 
-/// A queue that nobody declared is not made up for: the owner must declare it, and then all is well.
+/// Whoever may read a queue may empty it, so a worker that may also declare it can do no more harm; and
+/// nobody has to get up at night for a queue that was deleted.
 #[tokio::test]
-async fn without_the_queues_a_program_waits_until_the_owner_declares_them() {
+async fn a_gateway_waits_for_the_queues_until_a_worker_declares_them() {
     let owner = settings().await;
-    let (gateway, _) = as_programs(&owner);
+    let (gateway, worker) = as_programs(&owner);
     let waiting = Publisher::start(&gateway, None, CancellationToken::new());
     let published = waiting.publish(P0, crate::support::booking()).await;
     assert_eq!(published, broker::Published::Uncertain);
     assert!(broker::depths(&owner).await.is_err(), "nothing was declared");
-    broker::declare_queues(&owner).await.expect("declared");
-    publish_surely(&waiting, P0).await;
+    let relay = Publisher::start(&worker, None, CancellationToken::new());
+    up(&relay).await;
+    let mut consumer = Consumer::start(&worker, Mood::Ack);
+    let first = publish_surely(&waiting, P0).await;
+    assert_eq!(consumer.next_bookings(1).await, [first]);
+
+    let queue = format!("{}.bookings.0", owner.prefix);
+    let Raw { channel, .. } = &raw(&owner).await;
+    let deleted = channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await;
+    deleted.expect("deleted");
+    let second = publish_surely(&waiting, P0).await;
+    assert_eq!(consumer.next_bookings(1).await, [second]);
+    consumer.stop().await;
     clean(&owner).await;
 }
 

@@ -124,9 +124,11 @@ impl Cluster {
             | Kind::NetCut
             | Kind::NetStall
             | Kind::NetAnswersLost => self.on_some_edges(strike, Proxy::heal),
-            // The programs' accounts may not: it is the operator's to do.
-            Kind::RabbitQueueDeleted => broker::declare_queues(&self.queues()).await?,
-            Kind::RedisFlush | Kind::RedisScriptFlush | Kind::RabbitCloses | Kind::Duplicates => {}
+            Kind::RedisFlush
+            | Kind::RedisScriptFlush
+            | Kind::RabbitQueueDeleted
+            | Kind::RabbitCloses
+            | Kind::Duplicates => {}
             Kind::ClockBack | Kind::ClockAhead => self.set_clock(strike, 0)?,
         }
         Ok(())
