@@ -19,6 +19,7 @@ pub mod audit;
 pub mod client;
 pub mod crowd;
 pub mod data;
+pub mod direct;
 pub mod example;
 pub mod history;
 pub mod patient;
@@ -49,6 +50,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::Data(args) => data::write(&args).await.map(|()| true),
         Command::Example(args) => example::show(&args).await.map(|()| true),
         Command::Audit(args) => audit_again(&args).await,
+        Command::Direct(args) => direct::run(&args).await.map(|()| true),
     }
 }
 

@@ -1,17 +1,20 @@
 //! `cargo xtask bench`: one hot slot, booked directly with a row lock and through this pipeline.
 //!
-//! Both run on the same PostgreSQL with the same durability, in one run, by turns, because only
-//! figures taken side by side on one machine can be compared.
+//! All run on the same PostgreSQL with the same durability, in one run, by turns, because only
+//! figures taken side by side on one machine can be compared. Directly is measured twice: behind the
+//! gateway's own front, with the requests of the same crowd, and bare, by pgbench, which sends no
+//! requests and checks no tokens.
+
+mod direct;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use testkit::{Postgres, Programs};
+use testkit::Postgres;
 
 use crate::command;
 use crate::cpu;
@@ -20,24 +23,8 @@ use crate::interrupt::unless_interrupted;
 use crate::stack::{Options, Stack};
 use crate::workspace::private_folder;
 
-/// The usual way to book: lock the slot's row, look, insert, count, commit.
-const DIRECT: &str = "\\set patient random(1, 2000000000)
-BEGIN;
-SELECT capacity - booked FROM slot WHERE id = 1 FOR UPDATE;
-INSERT INTO appointment (slot_id, patient_id) VALUES (1, :patient);
-UPDATE slot SET booked = booked + 1 WHERE id = 1;
-COMMIT;
-";
-const DIRECT_TABLES: &str = "
-DROP TABLE IF EXISTS appointment, slot;
-CREATE TABLE slot (id bigint PRIMARY KEY, capacity integer NOT NULL, booked integer NOT NULL);
-CREATE TABLE appointment (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    slot_id bigint NOT NULL REFERENCES slot, patient_id bigint NOT NULL);
-INSERT INTO slot VALUES (1, 2000000000, 0);
-";
 /// Whose processor time is told.
 const PARTS: [&str; 5] = ["gateway-1", "worker-1", "redis", "rabbitmq", "postgres"];
-const DIRECT_CLIENTS: &str = "16";
 
 /// Options of the comparison.
 #[derive(Debug, clap::Args)]
@@ -48,7 +35,10 @@ pub(crate) struct Bench {
     /// Bookings of a round through the pipeline
     #[arg(long, default_value_t = 40_000, value_parser = clap::value_parser!(u32).range(1_000..=500_000))]
     bookings: u32,
-    /// Seconds of a round of direct bookings
+    /// Bookings of a round of direct ones
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1_000..=500_000))]
+    direct_bookings: u32,
+    /// Seconds of a round of bare direct bookings, by pgbench
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=120))]
     direct_seconds: u32,
     /// Print one JSON object on the last line
@@ -72,12 +62,16 @@ struct Round {
 /// What the comparison came to.
 #[derive(Debug, Serialize)]
 struct Comparison {
-    /// Direct bookings persisted per second, by round.
+    /// Direct bookings of the same crowd behind the same front, persisted per second, by round.
     direct_per_s: Vec<f64>,
+    /// Bare direct bookings persisted per second, by round.
+    pgbench_per_s: Vec<f64>,
     /// The pipeline, by round.
     pipeline: Vec<Round>,
     /// Median of persisted / direct, pair by pair.
     ratio: f64,
+    /// Median of persisted / bare direct, pair by pair.
+    pgbench_ratio: f64,
     /// Resident memory before any load, MB.
     idle_gateway_mb: f64,
     /// The same.
@@ -88,7 +82,7 @@ struct Comparison {
 pub(crate) async fn run(bench: Bench) -> Result<()> {
     let stages = Stages::start();
     stages.say("building, optimised (minutes the first time)");
-    unless_interrupted(command::build_programs(true)).await?;
+    unless_interrupted(command::build_comparison()).await?;
     if folder().exists() {
         Stack::open(&folder(), Options::default())?.stop().await?;
         Postgres::delete_elsewhere(&folder().join("postgres"));
@@ -116,52 +110,32 @@ async fn compare(bench: &Bench, stack: &Stack, stages: &Stages) -> Result<Compar
     let password = demo::make_admin(stack).await?;
     let idle_gateway_mb = resident_mb(stack, "gateway-1").await?;
     let idle_worker_mb = resident_mb(stack, "worker-1").await?;
-    let (mut direct_per_s, mut pipeline) = (vec![], vec![]);
+    let (mut direct_per_s, mut pgbench_per_s, mut pipeline) = (vec![], vec![], vec![]);
     for round in 1..=bench.rounds {
         stages.say(&format!("round {round}: direct bookings with SELECT … FOR UPDATE"));
-        direct_per_s.push(direct(bench, stack).await?);
+        pgbench_per_s.push(direct::bare(bench.direct_seconds, stack, &folder()).await?);
+        direct_per_s.push(direct::crowded(bench.direct_bookings, stack, &folder()).await?);
         stages.say(&format!("round {round}: {} bookings of one slot", bench.bookings));
         pipeline.push(through_pipeline(bench, stack, &password).await?);
     }
-    let pairs = pipeline.iter().zip(&direct_per_s);
-    let mut ratios: Vec<f64> =
-        pairs.map(|(round, direct)| round.persisted_per_s / direct).collect();
+    let ratio = median_ratio(&pipeline, &direct_per_s);
+    let pgbench_ratio = median_ratio(&pipeline, &pgbench_per_s);
+    Ok(Comparison {
+        direct_per_s,
+        pgbench_per_s,
+        pipeline,
+        ratio,
+        pgbench_ratio,
+        idle_gateway_mb,
+        idle_worker_mb,
+    })
+}
+
+fn median_ratio(pipeline: &[Round], others: &[f64]) -> f64 {
+    let pairs = pipeline.iter().zip(others);
+    let mut ratios: Vec<f64> = pairs.map(|(round, other)| round.persisted_per_s / other).collect();
     ratios.sort_by(f64::total_cmp);
-    let ratio = ratios[ratios.len() / 2];
-    Ok(Comparison { direct_per_s, pipeline, ratio, idle_gateway_mb, idle_worker_mb })
-}
-
-/// Books directly for a while; returns bookings per second.
-async fn direct(bench: &Bench, stack: &Stack) -> Result<f64> {
-    let bin = Programs::find().postgres_bin.context("PostgreSQL's programs are not here")?;
-    let url = stack.database_url();
-    let server = url.rsplit_once('/').map_or(url.as_str(), |(server, _)| server);
-    let database = format!("{server}/direct");
-    let psql = |url: &str, sql: &str| {
-        let mut psql = Command::new(bin.join("psql"));
-        psql.args([url, "-q", "-c", sql]).stdout(Stdio::null()).stderr(Stdio::null());
-        psql
-    };
-    // It is there already in every round but the first.
-    command::run(&mut psql(&url, "CREATE DATABASE direct")).await?;
-    command::succeed(&mut psql(&database, DIRECT_TABLES)).await?;
-    let script = folder().join("direct.sql");
-    fs::write(&script, DIRECT)?;
-    let output = folder().join("direct.txt");
-    let mut pgbench = Command::new(bin.join("pgbench"));
-    pgbench.args(["-n", "-c", DIRECT_CLIENTS, "-j", "2", "-M", "prepared"]);
-    pgbench.args(["-T", &bench.direct_seconds.to_string(), "-f"]).arg(script).arg(&database);
-    pgbench.stdout(File::create(&output)?).stderr(Stdio::null());
-    command::succeed(&mut pgbench).await?;
-    let text = fs::read_to_string(output)?;
-    per_second(&text).context("pgbench told no rate")
-}
-
-/// Finds `tps = 2345.6 (without …)` in what pgbench printed.
-fn per_second(pgbench: &str) -> Option<f64> {
-    pgbench
-        .lines()
-        .find_map(|line| line.strip_prefix("tps = ")?.split_whitespace().next()?.parse().ok())
+    ratios[ratios.len() / 2]
 }
 
 /// Lets as many patients as there are places book one slot; fails if an invariant is broken.
@@ -227,36 +201,27 @@ async fn resident_mb(stack: &Stack, part: &str) -> Result<f64> {
 }
 
 fn print(comparison: &Comparison) {
-    println!("\nOne hot slot   direct/s   accepted/s  persisted/s   told/s  persisted/direct");
-    for (round, direct) in comparison.pipeline.iter().zip(&comparison.direct_per_s) {
+    println!("\nOne hot slot, bookings/s");
+    println!(
+        "pgbench   direct   accepted  persisted     told  persisted/direct  persisted/pgbench"
+    );
+    let others = comparison.pgbench_per_s.iter().zip(&comparison.direct_per_s);
+    for (round, (pgbench, direct)) in comparison.pipeline.iter().zip(others) {
         let Round { accepted_per_s, persisted_per_s, told_per_s, .. } = round;
-        let ratio = persisted_per_s / direct;
-        println!(
-            "{direct:>23.0} {accepted_per_s:>12.0} {persisted_per_s:>12.0} {told_per_s:>8.0} {ratio:>17.1}"
-        );
+        let (ratio, bare) = (persisted_per_s / direct, persisted_per_s / pgbench);
+        print!("{pgbench:>7.0} {direct:>8.0} {accepted_per_s:>10.0} {persisted_per_s:>10.0}");
+        println!(" {told_per_s:>8.0} {ratio:>17.1} {bare:>18.1}");
     }
     for round in &comparison.pipeline {
         let costs = round.cpu_us.iter().map(|(part, us)| format!("{part} {us:.0}"));
         println!("µs of CPU a booking: {}", costs.collect::<Vec<_>>().join(", "));
     }
-    println!("median ratio {:.1}", comparison.ratio);
+    let Comparison { ratio, pgbench_ratio, .. } = comparison;
+    println!("median ratios: {ratio:.1} of the same front, {pgbench_ratio:.1} of pgbench");
     let Comparison { idle_gateway_mb, idle_worker_mb, .. } = comparison;
     println!("idle memory  gateway {idle_gateway_mb:.0} MB, worker {idle_worker_mb:.0} MB");
 }
 
 fn folder() -> PathBuf {
     private_folder().join("bench")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rate_of_pgbench_is_read() {
-        let text =
-            "latency average = 6.5 ms\ntps = 2431.250000 (without initial connection time)\n";
-        assert_eq!(per_second(text), Some(2431.25));
-        assert_eq!(per_second("no rate"), None);
-    }
 }

@@ -1,0 +1,11 @@
+//! The direct way to book: see `direct --help`.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    service::settings::exit_code(direct::run(service::settings::parse_or_exit()).await)
+}
