@@ -64,12 +64,6 @@ async fn steps(fast: bool, outcomes: &mut Vec<Outcome>) -> Result<()> {
     } else {
         println!("==> deny: left out, cargo-deny is not installed (`cargo xtask deny` does that)");
     }
-    if !fast {
-        let mut lints = cargo();
-        lints.args(["clippy", "--workspace", "--all-targets", "--locked"]);
-        lints.args(command::WITH_FAILPOINTS).args(["--", "-D", "warnings"]);
-        step("lints", outcomes, command::succeed(&mut lints)).await;
-    }
     // This builds the programs too, because they have tests of their own. Building them apart would
     // be with other features of shared libraries, and so from scratch.
     let mut build = runner(fast);
@@ -90,10 +84,17 @@ async fn steps(fast: bool, outcomes: &mut Vec<Outcome>) -> Result<()> {
         tests.env("SLOTRUSH_TEST_AMQP_URL", rabbit.url());
         step("tests", outcomes, command::succeed(&mut tests)).await;
     }
+    drop(servers);
     if !fast {
-        // On servers of its own, and beside nothing else: it measures how soon things recover.
-        drop(servers);
-        step("chaos", outcomes, command::succeed(&mut chaos::short())).await;
+        // Chaos waits most of the time, so there is room for the lints beside it; they give way to it,
+        // because it measures how soon things recover.
+        let (mut chaos, mut lints) = (chaos::short(), yielding(&lints()));
+        let (mut broken, mut linted) = (Vec::new(), Vec::new());
+        tokio::join!(
+            step("chaos", &mut broken, command::succeed(&mut chaos)),
+            step("lints", &mut linted, command::succeed(&mut lints)),
+        );
+        outcomes.extend(broken.into_iter().chain(linted));
     }
     Ok(())
 }
@@ -114,6 +115,29 @@ async fn step(
     let is_ok = error.is_none();
     outcomes.push(Outcome { name, took: start.elapsed(), error });
     is_ok
+}
+
+fn lints() -> Command {
+    let mut lints = cargo();
+    lints.args(["clippy", "--quiet", "--workspace", "--all-targets", "--locked"]);
+    lints.args(command::WITH_FAILPOINTS).args(["--", "-D", "warnings"]);
+    lints
+}
+
+/// The same command, giving way to everything else.
+fn yielding(command: &Command) -> Command {
+    let mut nice = Command::new("nice");
+    nice.args(["-n", "19"]).arg(command.get_program()).args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        nice.current_dir(folder);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => nice.env(name, value),
+            None => nice.env_remove(name),
+        };
+    }
+    nice
 }
 
 async fn start_servers() -> Result<Servers> {
@@ -185,6 +209,14 @@ fn cargo() -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_yields_runs_the_same() {
+        let mut command = Command::new("printenv");
+        command.arg("WORD").env("WORD", "the same").current_dir("/");
+        let output = yielding(&command).output().expect("it runs");
+        assert_eq!(output.stdout, b"the same\n");
+    }
 
     #[tokio::test]
     async fn a_failed_step_is_noted_and_the_next_one_runs() {
