@@ -38,8 +38,8 @@ pub struct Settings {
     #[arg(long, env = "DIRECT_DATABASE_URL", hide_env_values = true)]
     database_url: String,
     /// Connections to it at most
-    #[arg(long, env = "DIRECT_CONNECTIONS_MAX", default_value_t = 16)]
-    connections_max: u32,
+    #[arg(long, env = "DIRECT_DATABASE_CONNECTIONS_MAX", default_value_t = 16)]
+    database_connections_max: u32,
     /// The key that signs the patients' tokens
     #[arg(long, env = "SLOTRUSH_TOKEN_KEY_FILE")]
     token_key_file: std::path::PathBuf,
@@ -90,7 +90,7 @@ struct Booked {
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     service::telemetry::init(&settings.telemetry, &[])?;
     let pool = PgPoolOptions::new()
-        .max_connections(settings.connections_max)
+        .max_connections(settings.database_connections_max)
         .connect(&settings.database_url)
         .await
         .context("cannot reach PostgreSQL")?;
@@ -159,4 +159,14 @@ async fn take(pool: &PgPool, slot: SlotId, patient: PatientId) -> sqlx::Result<O
         .await?;
     transaction.commit().await?;
     Ok(Some(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_setting_has_the_name_of_another() {
+        super::Settings::command().debug_assert();
+    }
 }
