@@ -106,8 +106,7 @@ async fn a_program_cannot_do_what_only_the_other_one_or_the_owner_does() {
     clean(&owner).await;
 }
 
-/// Whoever may read a queue may empty it, so a worker that may also declare it can do no more harm; and
-/// nobody has to get up at night for a queue that was deleted.
+/// Nobody has to get up at night for a queue that was deleted.
 #[tokio::test]
 async fn a_gateway_waits_for_the_queues_until_a_worker_declares_them() {
     let owner = settings().await;

@@ -159,6 +159,11 @@ impl Kind {
         )
     }
 
+    /// Tells whether some of that is forgotten only when the fault ends.
+    pub(super) const fn empties_redis_at_its_end(self) -> bool {
+        matches!(self, Self::RedisEmpty | Self::RedisTwoPrimaries | Self::RedisFailback)
+    }
+
     /// Tells whether the two would break what nobody promised: Redis *and* RabbitMQ losing
     /// bookings before they could reach PostgreSQL.
     fn excludes(self, other: Self) -> bool {

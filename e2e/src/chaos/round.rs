@@ -167,6 +167,9 @@ impl Round<'_> {
                 echoes.push(tokio::spawn(self.echo(strike)?.run(first.lasts)));
             }
             self.cluster.inflict(strike).await.with_context(|| format!("{}", strike.kind))?;
+            if strike.kind.empties_redis() {
+                outcome.lost_until = Some(SystemClock.now());
+            }
         }
         let struck_at = Instant::now();
         let measured = Use::of(first.kind.part()).filter(|_| strikes.len() == 1);
@@ -176,7 +179,7 @@ impl Round<'_> {
         for strike in strikes {
             let healing = self.cluster.heal(strike).await;
             healing.with_context(|| format!("the end of {}", strike.kind))?;
-            if strike.kind.empties_redis() {
+            if strike.kind.empties_redis_at_its_end() {
                 outcome.lost_until = Some(SystemClock.now());
             }
         }

@@ -80,8 +80,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         edits: &[("if version.major >= LIMITED_SINCE {", "if version.major > 0 {")],
         also: &[],
         package: "broker",
-        suite: Some("real"),
-        test: "consuming::what_a_dead_worker_did_not_acknowledge_comes_again",
+        suite: None,
+        test: "topology::tests::the_delivery_limit_is_lifted_only_where_there_is_one",
     },
     Mutant {
         name: "check-before-publish",
