@@ -143,6 +143,12 @@ async fn try_all(chosen: &[&'static Mutant], folder: &Path, tree: &Path) -> Resu
         println!("{number:>3}/{} {name:<28} {word:<9} {seconds:>6.1} s", chosen.len());
         trials.push(Trial { name, verdict, test: test_of(mutant), seconds });
     }
+    if let Some(last) = chosen.last() {
+        // The servers lived to the end, so that nothing was caught by their death.
+        bench.build(last).await?;
+        let ending = bench.test(last).await?;
+        ensure!(ending == Ending::Passed, "at the end, unchanged, {} does not pass", test_of(last));
+    }
     Ok(trials)
 }
 
@@ -191,7 +197,14 @@ impl Workbench {
                 ensure!(!said.contains("running 0 tests"), "no test is called {}", mutant.test);
                 Ok(Ending::Passed)
             }
-            Ok(status) => status.map(|_| Ending::Failed),
+            Ok(status) => {
+                status?;
+                // Not for want of a server, nor for anything else: this very test must have failed.
+                let said = fs::read_to_string(&self.log)?;
+                let has_failed = said.contains("test result: FAILED") && said.contains(mutant.test);
+                ensure!(has_failed, "{}: no failed test in {}", mutant.name, self.log.display());
+                Ok(Ending::Failed)
+            }
         }
     }
 
@@ -236,15 +249,19 @@ fn test_of(mutant: &Mutant) -> String {
     format!("{}{suite} {}", mutant.package, mutant.test)
 }
 
-/// The verdicts in the table as it is, by mutant.
-fn verdicts(table: &str) -> BTreeMap<String, String> {
+/// The verdicts in the table as it is, by mutant and test: another test has not been tried.
+fn verdicts(table: &str) -> BTreeMap<(String, String), String> {
     let cells = table.lines().map(|line| line.split(" | ").collect::<Vec<_>>());
     let rows = cells.filter(|cells| cells.len() == 5);
-    rows.map(|cells| (cells[0].trim_start_matches("| ").to_owned(), cells[3].to_owned())).collect()
+    let read = |cells: Vec<&str>| {
+        let test = cells[4].trim_matches(['`', ' ', '|']).to_owned();
+        ((cells[0].trim_start_matches("| ").to_owned(), test), cells[3].to_owned())
+    };
+    rows.map(read).collect()
 }
 
 /// The tables: each mutant with its verdict in its latest run, and each guard with its mutants.
-fn document(before: &BTreeMap<String, String>, trials: &[Trial]) -> String {
+fn document(before: &BTreeMap<(String, String), String>, trials: &[Trial]) -> String {
     let mut text = String::from(
         "# Mutants\n\nMade by `cargo xtask mutants`: each guard below is taken out of a copy of the tree, and the test\n\
          beside it is run. It passes on the tree as it is; it must fail without the guard. The verdict is that of\n\
@@ -256,9 +273,9 @@ fn document(before: &BTreeMap<String, String>, trials: &[Trial]) -> String {
         let Mutant { name, what, file, .. } = mutant;
         let tried = trials.iter().find(|trial| trial.name == *name);
         let tried = tried.map(|trial| format!("{:?}", trial.verdict).to_lowercase());
-        let verdict =
-            tried.or_else(|| before.get(*name).cloned()).unwrap_or_else(|| "not tried".to_owned());
         let caught_by = test_of(mutant);
+        let earlier = || before.get(&((*name).to_owned(), caught_by.clone())).cloned();
+        let verdict = tried.or_else(earlier).unwrap_or_else(|| "not tried".to_owned());
         text.extend([
             "| ", name, " | ", what, " | `", file, "` | ", &verdict, " | `", &caught_by, "` |\n",
         ]);
@@ -309,7 +326,8 @@ mod tests {
         let verdicts = verdicts(&table);
         assert_eq!(document(&verdicts, &[]), table, "run `cargo xtask mutants`");
         for mutant in all() {
-            let verdict = verdicts.get(mutant.name).map(String::as_str);
+            let key = (mutant.name.to_owned(), test_of(mutant));
+            let verdict = verdicts.get(&key).map(String::as_str);
             assert!(matches!(verdict, Some("caught" | "hung")), "{}: {verdict:?}", mutant.name);
         }
     }

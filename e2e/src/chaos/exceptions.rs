@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use booking::{BookingId, Digest, PatientId, Reason, UnixMs};
-use gateway::admission::refusals::STALE_AFTER;
+use booking::{BookingId, Digest, PatientId, Reason, SlotId, UnixMs};
 use rush::answer::{Answer, Status};
 use rush::audit::Evidence;
 use rush::history::{Ask, Event, History};
+
+/// How long a gateway may answer "sold out" from memory, as the documents say.
+const HASTY_MAX: Duration = Duration::from_secs(1);
 
 /// Takes pending bookings out that Redis took with it, and counts them.
 ///
@@ -73,9 +75,16 @@ pub(super) fn set_forgotten_aside(
 
 /// Takes out the refusals that the documents except from I8, and counts them: a place that came
 /// back was sold by one gateway, and another one answered a repeat of that very request from its
-/// memory of "sold out". That memory ends [`STALE_AFTER`] after Redis was asked; the place was sold
-/// after that, and its sale answered later still.
-pub(super) fn set_hasty_refusals_aside(history: &mut History) -> u64 {
+/// memory of "sold out". That memory ends [`HASTY_MAX`] after Redis was asked; the place was sold
+/// after that, and its sale answered later still. Where no place ever came back, by a row that ended
+/// or by a new epoch (`is_new_epoch`), nothing is excepted.
+pub(super) fn set_hasty_refusals_aside(
+    history: &mut History,
+    is_new_epoch: bool,
+    evidence: &Evidence,
+) -> u64 {
+    let ended = evidence.rows.iter().filter(|row| !row.state.is_live());
+    let came_back: BTreeSet<SlotId> = ended.map(|row| row.booking.slot).collect();
     let mut given: HashMap<(PatientId, Digest), UnixMs> = HashMap::new();
     let before = history.events.len();
     history.events.retain(|event| {
@@ -86,10 +95,12 @@ pub(super) fn set_hasty_refusals_aside(history: &mut History) -> u64 {
                 given.entry(key).or_insert(event.answered_at);
                 true
             }
-            Answer::Refused { code, .. } if code == "slot_exhausted" => {
+            Answer::Refused { code, .. }
+                if code == "slot_exhausted" && (is_new_epoch || came_back.contains(&wish.slot)) =>
+            {
                 let is_hasty = |at: &UnixMs| {
                     let age = Duration::from_millis(event.invoked_at.since(*at));
-                    event.invoked_at > *at && age <= STALE_AFTER
+                    event.invoked_at > *at && age <= HASTY_MAX
                 };
                 !given.get(&key).is_some_and(is_hasty)
             }
@@ -101,11 +112,12 @@ pub(super) fn set_hasty_refusals_aside(history: &mut History) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use booking::{ReleaseId, SessionId, SlotId};
+    use booking::{ReleaseId, SessionId};
+    use gateway::admission::refusals::STALE_AFTER;
     use rush::answer::Wish;
     use rush::history::{Offer, Plan};
 
-    use super::super::verdict::{Verdict, decide};
+    use super::super::verdict::{RedisFate, Verdict, decide};
     use super::*;
 
     fn event(at_ms: i64, answer: Answer) -> Event {
@@ -137,7 +149,8 @@ mod tests {
         };
         let crowd = vec![PatientId::from(1)];
         let history = History { crowd, events, redis_was_lost: lost_until.is_some() };
-        decide(&plan, &history, &BTreeMap::new(), lost_until, &Evidence::default())
+        let redis = RedisFate { lost_until, is_renewed: lost_until.is_some() };
+        decide(&plan, &history, &BTreeMap::new(), redis, &Evidence::default())
     }
 
     #[test]
@@ -145,6 +158,19 @@ mod tests {
         let verdict = judged(vec![event(0, queued())]);
         assert_eq!((verdict.lost, verdict.attempts), (1, 1));
         assert!(verdict.violations.iter().any(|found| found.starts_with("I3: ")));
+    }
+
+    #[test]
+    fn the_gateway_forgets_as_soon_as_is_judged_here() {
+        assert_eq!(STALE_AFTER, HASTY_MAX);
+    }
+
+    #[test]
+    fn where_no_place_came_back_no_refusal_is_hasty() {
+        let events = vec![event(0, queued()), event(500, refused("slot_exhausted"))];
+        let verdict = judged_with(events, None);
+        assert!(verdict.violations.iter().any(|found| found.starts_with("I8: ")));
+        assert_eq!(verdict.hasty_refusals, 0);
     }
 
     #[test]

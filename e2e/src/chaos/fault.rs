@@ -159,6 +159,11 @@ impl Kind {
         )
     }
 
+    /// Tells whether another Redis process or primary sells afterwards, in a new epoch.
+    pub(super) const fn renews_redis(self) -> bool {
+        self.empties_redis() || matches!(self, Self::RedisKill)
+    }
+
     /// Tells whether some of that is forgotten only when the fault ends.
     pub(super) const fn empties_redis_at_its_end(self) -> bool {
         matches!(self, Self::RedisEmpty | Self::RedisTwoPrimaries | Self::RedisFailback)

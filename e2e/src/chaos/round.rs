@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use booking::{Clock as _, PatientId, SystemClock, UnixMs};
+use booking::{Clock as _, PatientId, SystemClock};
 use rush::audit::Probe;
 use rush::history::{History, Plan};
 use rush::prepare::{self, Member};
@@ -18,7 +18,7 @@ use super::echo::Echo;
 use super::fault::{Kind, Strike};
 use super::records::Records;
 use super::recovery::{Scouts, Use};
-use super::verdict::{self, Verdict};
+use super::verdict::{self, RedisFate, Verdict};
 use super::visitor::Waiting;
 
 /// Places the crowd comes for.
@@ -47,8 +47,8 @@ pub(super) struct Outcome {
     pub(super) recoveries: Vec<(&'static str, u64)>,
     pub(super) slow: Vec<String>,
     pub(super) faults: Vec<Kind>,
-    /// When a fault by which Redis forgot had ended, for the last time.
-    lost_until: Option<UnixMs>,
+    /// What became of Redis.
+    redis: RedisFate,
 }
 
 /// A release with those who come for it.
@@ -103,9 +103,9 @@ impl Round<'_> {
         }
         ending.send_replace(Some(calm_at + REST_WITHIN));
         violations.extend(self.sell_out(&stage, &mut crowd, calm_at + REST_WITHIN).await?);
-        let lost_until = outcome.lost_until;
-        outcome.verdict = self.judge(&stage, lost_until, calm_at).await?;
-        let beside = self.judge(&aside, lost_until, calm_at).await?;
+        let redis = outcome.redis;
+        outcome.verdict = self.judge(&stage, redis, calm_at).await?;
+        let beside = self.judge(&aside, redis, calm_at).await?;
         outcome.recoveries.push(("rest", ms(calm_at.elapsed())));
         violations.extend(self.metrics().await?);
         let named = |name: &str, found: Vec<String>| {
@@ -122,7 +122,7 @@ impl Round<'_> {
         outcome.verdict.forgotten += beside.forgotten;
         outcome.verdict.violations = violations;
         if !outcome.verdict.violations.is_empty() {
-            self.keep(&[&stage, &aside], lost_until.is_some())?;
+            self.keep(&[&stage, &aside], redis.lost_until.is_some())?;
         }
         Ok(outcome)
     }
@@ -167,8 +167,9 @@ impl Round<'_> {
                 echoes.push(tokio::spawn(self.echo(strike)?.run(first.lasts)));
             }
             self.cluster.inflict(strike).await.with_context(|| format!("{}", strike.kind))?;
+            outcome.redis.is_renewed |= strike.kind.renews_redis();
             if strike.kind.empties_redis() {
-                outcome.lost_until = Some(SystemClock.now());
+                outcome.redis.lost_until = Some(SystemClock.now());
             }
         }
         let struck_at = Instant::now();
@@ -180,7 +181,7 @@ impl Round<'_> {
             let healing = self.cluster.heal(strike).await;
             healing.with_context(|| format!("the end of {}", strike.kind))?;
             if strike.kind.empties_redis_at_its_end() {
-                outcome.lost_until = Some(SystemClock.now());
+                outcome.redis.lost_until = Some(SystemClock.now());
             }
         }
         for echo in echoes {
@@ -270,20 +271,15 @@ impl Round<'_> {
     }
 
     /// Waits for rest, then judges; a judgement that finds something is made again until time is up.
-    async fn judge(
-        &self,
-        stage: &Stage,
-        lost_until: Option<UnixMs>,
-        calm_at: Instant,
-    ) -> Result<Verdict> {
+    async fn judge(&self, stage: &Stage, redis: RedisFate, calm_at: Instant) -> Result<Verdict> {
         let until = calm_at + REST_WITHIN;
         loop {
             let stillness =
                 self.probe.settle(until.saturating_duration_since(Instant::now())).await;
-            let history = stage.history(lost_until.is_some());
+            let history = stage.history(redis.lost_until.is_some());
             let evidence = self.probe.evidence(&stage.plan, &history, stillness).await?;
             let cancels = stage.waiting.records.cancels();
-            let verdict = verdict::decide(&stage.plan, &history, &cancels, lost_until, &evidence);
+            let verdict = verdict::decide(&stage.plan, &history, &cancels, redis, &evidence);
             if verdict.violations.is_empty() || Instant::now() >= until {
                 return Ok(verdict);
             }

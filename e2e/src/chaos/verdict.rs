@@ -25,18 +25,27 @@ pub(super) struct Verdict {
     pub(super) violations: Vec<String>,
 }
 
-/// Judges one release. `cancels` tells of each whether it was answered as done, `lost_until` when Redis
-/// had forgotten for the last time.
+/// What became of Redis in a round.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RedisFate {
+    /// When it had forgotten for the last time.
+    pub(super) lost_until: Option<UnixMs>,
+    /// It was started again or replaced, so a new epoch was opened.
+    pub(super) is_renewed: bool,
+}
+
+/// Judges one release. `cancels` tells of each whether it was answered as done.
 pub(super) fn decide(
     plan: &Plan,
     history: &History,
     cancels: &BTreeMap<BookingId, bool>,
-    lost_until: Option<UnixMs>,
+    redis: RedisFate,
     evidence: &Evidence,
 ) -> Verdict {
     let mut history = history.clone();
-    let hasty_refusals = exceptions::set_hasty_refusals_aside(&mut history);
-    let forgotten = exceptions::set_forgotten_aside(&mut history, lost_until, evidence);
+    let hasty_refusals =
+        exceptions::set_hasty_refusals_aside(&mut history, redis.is_renewed, evidence);
+    let forgotten = exceptions::set_forgotten_aside(&mut history, redis.lost_until, evidence);
     let history = &history;
     let audit = judge(plan, history, evidence);
     let mut violations = audit.violations();

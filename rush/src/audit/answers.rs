@@ -100,7 +100,8 @@ fn is_one_appointment(case: &Case, ids: &BTreeSet<BookingId>) -> bool {
     rows.len() == ids.len() && rows.iter().filter(|row| row.state != State::Rejected).count() <= 1
 }
 
-/// I10: final answers that differ from another, from the row, or were followed by "not found".
+/// I10: final answers that differ from another, from the row, were followed by "not found", or came
+/// in an order that is no legal transition.
 pub(super) fn contradictions(case: &Case) -> Vec<String> {
     let mut said: BTreeMap<BookingId, HashSet<State>> = BTreeMap::new();
     let mut found = Vec::new();
@@ -127,7 +128,31 @@ pub(super) fn contradictions(case: &Case) -> Vec<String> {
             found.push(format!("booking {id} was {}", words.join(" and ")));
         }
     }
+    found.extend(revived(case));
     found
+}
+
+/// Bookings that were told cancelled, and later, surely later, booked.
+fn revived(case: &Case) -> Vec<String> {
+    let told = |state: State| {
+        case.history.events.iter().filter_map(move |event| match event.answer {
+            Answer::Booking { id, status, .. } if status.state() == Some(state) => {
+                Some((id, event))
+            }
+            _ => None,
+        })
+    };
+    let mut cancelled_at = BTreeMap::new();
+    for (id, event) in told(State::Cancelled) {
+        let first = cancelled_at.entry(id).or_insert(event.answered_at);
+        *first = event.answered_at.min(*first);
+    }
+    let is_late = |(id, event): &(BookingId, &Event)| {
+        cancelled_at.get(id).is_some_and(|cancelled| event.invoked_at > *cancelled)
+    };
+    let revived: BTreeSet<BookingId> =
+        told(State::Booked).filter(is_late).map(|(id, _)| id).collect();
+    revived.iter().map(|id| format!("booking {id} was cancelled and then booked")).collect()
 }
 
 /// Answers the API's contract does not allow, by kind.

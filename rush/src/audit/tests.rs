@@ -243,6 +243,10 @@ fn a_final_answer_that_changes_is_a_contradiction() {
     cancelled.evidence.places = Places { capacity: 2, booked: 0, escrowed: 2, free: 0 };
     cancelled.evidence.redis[0] = count(slot(0), 1, 0);
     assert!(!cancelled.broken().contains(&"I10"), "a cancel is a legal transition");
+    let cancelled = cancelled.hears(asked(1, "a", slot(0), 50, told(100, Status::Cancelled)));
+    assert!(!cancelled.broken().contains(&"I10"), "told after it was booked");
+    let revived = cancelled.hears(asked(1, "a", slot(0), 90, told(100, Status::Booked)));
+    assert!(revived.broken().contains(&"I10"), "there is no way back");
 }
 
 #[test]

@@ -57,8 +57,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         what: "a remembered refusal that Redis does not confirm any more is given for minutes",
         file: "gateway/src/admission/refusals.rs",
         edits: &[(
-            "if at >= known.noted_at + STALE_AFTER {",
-            "if at >= known.noted_at + 1_000 * STALE_AFTER {",
+            "if at >= known.asked_at + STALE_AFTER {",
+            "if at >= known.asked_at + 1_000 * STALE_AFTER {",
         )],
         also: &[],
         package: "gateway",
