@@ -43,10 +43,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "sold-out-for-ever",
         what: "a remembered \"sold out\" is never asked again",
         file: "gateway/src/admission/refusals.rs",
-        edits: &[(
-            "        if at < known.good_until {",
-            "        if at < known.good_until || known.refusal == Refusal::SoldOut {",
-        )],
+        edits: &[
+            (
+                "        if at < known.good_until {",
+                "        if at < known.good_until || known.refusal == Refusal::SoldOut {",
+            ),
+            // The second line behind it.
+            (
+                "if at >= known.asked_at + STALE_AFTER {",
+                "if at >= known.asked_at + STALE_AFTER && known.refusal != Refusal::SoldOut {",
+            ),
+        ],
         also: &[],
         package: "gateway",
         suite: Some("bookings"),
