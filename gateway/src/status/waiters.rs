@@ -124,4 +124,20 @@ mod tests {
         drop(second);
         assert!(waiters.join(two).is_some());
     }
+
+    #[test]
+    fn who_begins_to_wait_is_looked_up_once_and_again_if_that_failed() {
+        let waiters = Arc::new(Waiters::new(10));
+        let (one, two) = (BookingId::from(1), BookingId::from(2));
+        let stays = waiters.join(one).expect("a place");
+        let leaves = waiters.join(two).expect("a place");
+        let mut new = waiters.take_new();
+        new.sort_unstable();
+        assert_eq!(new, [one, two]);
+        assert_eq!(waiters.take_new(), []);
+        drop(leaves);
+        waiters.look_again(&new);
+        assert_eq!(waiters.take_new(), [one]);
+        drop(stays);
+    }
 }
