@@ -49,7 +49,7 @@ pub(crate) struct Bench {
 /// What one round through the pipeline gave.
 #[derive(Debug, Serialize)]
 struct Round {
-    /// From the opening until the last patient was told that the place is certain, bookings/s.
+    /// From the opening until the last patient was told "queued" or "pending", bookings/s.
     accepted_per_s: f64,
     /// From the opening until the last booking was durable, bookings/s.
     persisted_per_s: f64,
