@@ -51,16 +51,7 @@ pub struct Settings {
     telemetry: service::telemetry::Settings,
 }
 
-/// The one slot there is.
-pub const SLOT: i64 = 1;
-
-const TABLES: &str = "
-DROP TABLE IF EXISTS appointment, slot;
-CREATE TABLE slot (id bigint PRIMARY KEY, capacity integer NOT NULL, booked integer NOT NULL);
-CREATE TABLE appointment (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    slot_id bigint NOT NULL REFERENCES slot, patient_id bigint NOT NULL);
-INSERT INTO slot VALUES (1, 2000000000, 0);
-";
+const TABLES: &str = include_str!("../tables.sql");
 
 #[derive(Clone)]
 struct App {

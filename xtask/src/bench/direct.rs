@@ -20,13 +20,7 @@ INSERT INTO appointment (slot_id, patient_id) VALUES (1, :patient);
 UPDATE slot SET booked = booked + 1 WHERE id = 1;
 COMMIT;
 ";
-const TABLES: &str = "
-DROP TABLE IF EXISTS appointment, slot;
-CREATE TABLE slot (id bigint PRIMARY KEY, capacity integer NOT NULL, booked integer NOT NULL);
-CREATE TABLE appointment (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    slot_id bigint NOT NULL REFERENCES slot, patient_id bigint NOT NULL);
-INSERT INTO slot VALUES (1, 2000000000, 0);
-";
+const TABLES: &str = include_str!("../../../direct/tables.sql");
 /// Rows, and what the slot counts.
 const COUNTED: &str = "SELECT (SELECT count(*) FROM appointment), (SELECT booked FROM slot)";
 const CLIENTS: &str = "16";
