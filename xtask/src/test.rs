@@ -59,11 +59,7 @@ async fn steps(fast: bool, outcomes: &mut Vec<Outcome>) -> Result<()> {
     format.args(["fmt", "--all", "--check"]);
     step("format", outcomes, command::succeed(&mut format)).await;
     step("tidy", outcomes, async { tidy::run(false) }).await;
-    if deny::installed().is_some() {
-        step("deny", outcomes, deny::check()).await;
-    } else {
-        println!("==> deny: left out, cargo-deny is not installed (`cargo xtask deny` does that)");
-    }
+    step("deny", outcomes, deny::run()).await;
     // This builds the programs too, because they have tests of their own. Building them apart would
     // be with other features of shared libraries, and so from scratch.
     let mut build = runner(fast);
