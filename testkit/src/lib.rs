@@ -12,6 +12,7 @@
 //!
 //! Read first: `process_id.rs`, `process.rs`, then `redis.rs`.
 
+mod cpu;
 mod database;
 mod eventually;
 mod port;
@@ -24,6 +25,7 @@ mod rabbit;
 mod redis;
 mod shared;
 
+pub use cpu::{cpu_used, cpu_used_by_thread};
 pub use database::{Database, ensure_database, ensure_role, with_role};
 pub use eventually::{eventually, unique};
 pub use port::{free_port, is_free_port};

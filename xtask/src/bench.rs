@@ -14,10 +14,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use testkit::Postgres;
+use testkit::{Postgres, cpu_used};
 
 use crate::command;
-use crate::cpu;
 use crate::demo::{self, Stages};
 use crate::interrupt::unless_interrupted;
 use crate::stack::{Options, Stack};
@@ -174,10 +173,10 @@ async fn through_pipeline(bench: &Bench, stack: &Stack, password: &str) -> Resul
 /// The processor time that each part has used so far. The crowd's includes making its patients; it is
 /// what is left of ours, because the parts are our children.
 fn cpu_by_part(stack: &Stack) -> BTreeMap<&'static str, Duration> {
-    let of = |part| stack.pid(part).map_or(Duration::ZERO, cpu::used);
+    let of = |part| stack.pid(part).map_or(Duration::ZERO, cpu_used);
     let mut used = BTreeMap::from(PARTS.map(|part| (part, of(part))));
     let parts = used.values().sum();
-    used.insert("crowd", cpu::used(std::process::id()).saturating_sub(parts));
+    used.insert("crowd", cpu_used(std::process::id()).saturating_sub(parts));
     used
 }
 

@@ -7,7 +7,6 @@ mod bench;
 mod chaos;
 mod cli;
 mod command;
-mod cpu;
 mod demo;
 mod deny;
 mod fuzz;
