@@ -3,7 +3,7 @@
 use super::Source;
 
 /// Crates of ours that each one may use. `None` is a development crate: any.
-const INTERNAL: [(&str, Option<&[&str]>); 14] = [
+const INTERNAL: [(&str, Option<&[&str]>); 15] = [
     ("failpoint", Some(&[])),
     ("booking", Some(&["failpoint"])),
     ("inventory", Some(&["booking"])),
@@ -16,6 +16,7 @@ const INTERNAL: [(&str, Option<&[&str]>); 14] = [
     ("e2e", None),
     ("rush", None),
     ("direct", None),
+    ("bench", None),
     ("xtask", None),
     ("model", Some(&["booking"])),
 ];
