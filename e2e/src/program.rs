@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use testkit::{Process, Signal, eventually};
+use testkit::{Process, ProcessId, Signal, eventually};
 
 use crate::SOON;
 use crate::reach::http_get;
@@ -72,6 +72,11 @@ impl Program {
     /// Its name.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Which process it is in this life.
+    pub fn id(&self) -> ProcessId {
+        self.process.id()
     }
 
     /// Waits until it says that it is ready. Fails when it ends first, with the end of its log.

@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod health;
+pub mod open_files;
 mod process;
 pub mod settings;
 pub mod shutdown;

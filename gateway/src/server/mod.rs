@@ -63,6 +63,8 @@ pub struct Peer(pub SocketAddr);
 
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
+/// Files besides the connections of patients: those of the three servers, logs, the operator's port.
+const OTHER_FILES: u64 = 256;
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// What a connection over the cap is told.
@@ -70,6 +72,19 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconn
 content-type: application/problem+json\r\ncontent-length: 96\r\n\r\n\
 {\"type\":\"about:blank\",\"title\":\"Too many connections right now\",\"status\":503,\
 \"code\":\"overloaded\"}";
+
+/// Lets this process hold as many connections as it is to, or warns that it can't.
+pub fn make_room(connections_max: usize) {
+    let allowed = service::open_files::raise_limit();
+    let needed = u64::try_from(connections_max).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);
+    if allowed < needed {
+        tracing::warn!(
+            allowed,
+            needed,
+            "SLOTRUSH_CONNECTIONS_MAX is more than the hard limit of open files (ulimit -Hn) allows"
+        );
+    }
+}
 
 /// Opens the port of the API.
 pub fn listen(address: SocketAddr, backlog: u32) -> Result<TcpListener, Invalid> {

@@ -1,8 +1,10 @@
 //! What strangers send, byte by byte.
 
-use std::fs;
+use std::fmt;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -78,12 +80,25 @@ fn none() -> (Vec<u8>, usize) {
     (Vec::new(), 0)
 }
 
-/// How many files a process may open here; the gateway's limit is the same.
-pub(super) fn files_max() -> Result<usize> {
-    let limits = fs::read_to_string("/proc/self/limits")?;
-    let line = limits.lines().find(|line| line.starts_with("Max open files"));
-    let soft = line.and_then(|line| line.split_whitespace().nth(3)).context("the soft limit")?;
-    Ok(soft.parse()?)
+/// What became of connections that said nothing.
+#[derive(Debug)]
+pub(super) struct Idled {
+    /// How many were open at once, when the last one had been opened.
+    pub(super) held: usize,
+    /// How long it took to open all of them.
+    pub(super) opening: Duration,
+    /// How long the first one was kept that was cut.
+    pub(super) shortest: Duration,
+    /// And the one that was kept longest.
+    pub(super) longest: Duration,
+}
+
+impl fmt::Display for Idled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { held, opening, shortest, longest } = self;
+        write!(f, "{held} idle connections at once, opened within {opening:.1?}; ")?;
+        write!(f, "the first one cut after {shortest:.2?}, the last one after {longest:.2?}")
+    }
 }
 
 /// Somebody with one address, which is not the patients'.
@@ -103,20 +118,33 @@ impl Attacker {
         Ok(socket.connect(self.gateway).await?)
     }
 
-    /// Opens so many connections and says nothing. Returns how long the last one was kept.
-    pub(super) async fn idle(&self, count: usize, within: Duration) -> Result<Duration> {
+    /// Opens so many connections and says nothing. Fails if one of them is not cut within its deadline,
+    /// counted from its own opening, or hears anything.
+    pub(super) async fn idle(&self, count: usize, within: Duration) -> Result<Idled> {
+        let started = Instant::now();
+        let open = Arc::new(AtomicUsize::new(0));
         let opening = stream::iter((0..count).map(|_| async {
-            let stream = self.connect().await?;
-            Ok::<_, anyhow::Error>((stream, Instant::now()))
+            // The gateway's clock starts later, so that no cut can seem early.
+            let asked = Instant::now();
+            let mut stream = self.connect().await?;
+            open.fetch_add(1, Ordering::Relaxed);
+            let open = Arc::clone(&open);
+            Ok::<_, anyhow::Error>(tokio::spawn(async move {
+                let said = until_closed(&mut stream, within).await?;
+                open.fetch_sub(1, Ordering::Relaxed);
+                ensure!(said == "cut", "who says nothing hears {said}");
+                Ok(asked.elapsed())
+            }))
         }));
-        let open: Vec<_> = opening.buffer_unordered(CONNECTING).try_collect().await?;
-        let mut longest = Duration::ZERO;
-        for (mut stream, opened) in open {
-            until_closed(&mut stream, within).await?;
-            longest = longest.max(opened.elapsed());
+        let watched: Vec<_> = opening.buffer_unordered(CONNECTING).try_collect().await?;
+        let (held, opening) = (open.load(Ordering::Relaxed), started.elapsed());
+        let mut kept = Vec::with_capacity(count);
+        for cut in watched {
+            kept.push(cut.await??);
         }
-        ensure!(longest < within + within, "kept for {longest:?}");
-        Ok(longest)
+        let shortest = kept.iter().min().copied().unwrap_or_default();
+        let longest = kept.iter().max().copied().unwrap_or_default();
+        Ok(Idled { held, opening, shortest, longest })
     }
 
     /// Sends a head that never ends, byte by byte, until the gateway has had enough.

@@ -1,12 +1,14 @@
 //! What a patient and an operator see beside an attack.
 
 use std::fmt;
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::System;
 use rush::answer::Answer;
+use testkit::ProcessId;
 
 /// How often a patient comes.
 const EVERY: Duration = Duration::from_millis(300);
@@ -16,6 +18,7 @@ const EVERY: Duration = Duration::from_millis(300);
 pub(super) struct Seen {
     pub(super) bookings: usize,
     pub(super) slowest: Duration,
+    /// Resident memory of the gateway; the peak is the kernel's own (`VmHWM`), so no moment is missed.
     pub(super) before_mib: u64,
     pub(super) peak_mib: u64,
     pub(super) after_mib: u64,
@@ -33,7 +36,9 @@ impl fmt::Display for Seen {
 pub(super) async fn beside<A: Future>(system: &System, attack: A) -> Result<(A::Output, Seen)> {
     /// Nobody books twice.
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let before_mib = memory_mib(system).await?;
+    let gateway = system.gateways[0].id();
+    forget_memory_peak(gateway)?;
+    let before_mib = memory_mib(gateway, "VmRSS")?;
     let mut seen =
         Seen { bookings: 0, slowest: Duration::ZERO, before_mib, peak_mib: 0, after_mib: 0 };
     let mut attack = std::pin::pin!(attack);
@@ -45,31 +50,36 @@ pub(super) async fn beside<A: Future>(system: &System, attack: A) -> Result<(A::
             let answer = person.book(slot, "beside").await;
             ensure!(matches!(answer, Answer::Booking { .. }), "{answer:?}");
             let took = started.elapsed();
-            let memory = memory_mib(system).await?;
             tokio::time::sleep(EVERY).await;
-            Ok((took, memory))
+            Ok(took)
         };
         let mut patient = std::pin::pin!(patient);
-        let (outcome, (took, memory)) = tokio::select! {
+        let (outcome, took) = tokio::select! {
             came = patient.as_mut() => (None, came?),
             // Whoever is asking is waited for.
             outcome = attack.as_mut() => (Some(outcome), patient.await?),
         };
         seen.bookings += 1;
         seen.slowest = seen.slowest.max(took);
-        seen.peak_mib = seen.peak_mib.max(memory);
         if let Some(outcome) = outcome {
             break outcome;
         }
     };
-    seen.after_mib = memory_mib(system).await?;
+    seen.peak_mib = memory_mib(gateway, "VmHWM")?;
+    seen.after_mib = memory_mib(gateway, "VmRSS")?;
     Ok((outcome, seen))
 }
 
-async fn memory_mib(system: &System) -> Result<u64> {
-    let metrics = system.gateways[0].metrics().await?;
-    let value =
-        metrics.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
-    let bytes: f64 = value.context("the memory's metric")?.trim().parse()?;
-    Ok(format!("{:.0}", bytes / 1_048_576.0).parse()?)
+/// Lets the kernel count the peak of a process's memory anew.
+fn forget_memory_peak(process: ProcessId) -> Result<()> {
+    let file = format!("/proc/{}/clear_refs", process.pid);
+    fs::write(&file, "5").with_context(|| format!("writing {file}"))
+}
+
+/// Reads a line of what the kernel says of a process (MiB).
+fn memory_mib(process: ProcessId, name: &str) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.pid))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let kib = line.and_then(|line| line.split_whitespace().next()).context("a size in kB")?;
+    Ok(kib.parse::<u64>()?.div_ceil(1_024))
 }
