@@ -2,7 +2,7 @@
 //!
 //! Owns: three ways to put load on an HTTP/1.1 server ([`load::closed`] for throughput, [`load::open`]
 //! for latency, [`load::storm`] for ten thousand at once), latencies by outcome ([`latency`]), ratios
-//! with their intervals and verdicts ([`stats`]).
+//! with their intervals and verdicts ([`stats`]), and curves ([`curves`]).
 //!
 //! Must never know: what a booking is. Requests come ready made and answers are judged elsewhere
 //! ([`load::Work`]).
@@ -13,6 +13,7 @@
 //!
 //! Read first: [`load`], then [`load::open`], then [`stats`].
 
+pub mod curves;
 pub mod latency;
 pub mod load;
 pub mod stats;
