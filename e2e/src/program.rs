@@ -79,6 +79,11 @@ impl Program {
         self.process.id()
     }
 
+    /// Where it serves its metrics, in this life and those to come.
+    pub fn admin_port(&self) -> u16 {
+        self.admin_port
+    }
+
     /// Waits until it says that it is ready. Fails when it ends first, with the end of its log.
     pub async fn ready(&mut self) -> Result<()> {
         let port = self.admin_port;

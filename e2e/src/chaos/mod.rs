@@ -25,6 +25,7 @@ mod round;
 mod strike;
 mod verdict;
 mod visitor;
+mod watch;
 
 pub use fault::Kind;
 pub use recovery::Percentiles;
@@ -154,7 +155,7 @@ struct Sum {
 impl Sum {
     /// Adds a round; false if it found a violation.
     fn add(&mut self, number: u64, outcome: Outcome) -> bool {
-        let Outcome { verdict, recoveries, slow, faults, .. } = outcome;
+        let Outcome { verdict, recoveries, slow, faults, audits, .. } = outcome;
         let report = &mut self.report;
         report.rounds += 1;
         report.attempts += verdict.attempts;
@@ -167,6 +168,8 @@ impl Sum {
         report.leaked += verdict.leaked;
         report.hasty_refusals += verdict.hasty_refusals;
         report.forgotten += verdict.forgotten;
+        report.own_audits.read += audits.audits;
+        report.own_audits.under_fault += audits.under_fault;
         report.slow_recovery.extend(slow);
         for kind in faults {
             *report.faults.entry(kind.to_string()).or_default() += 1;

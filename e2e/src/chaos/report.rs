@@ -36,6 +36,8 @@ pub struct Report {
     pub hasty_refusals: u64,
     /// Bookings that were never more than pending and that went with Redis: excepted from I8 and I10.
     pub forgotten: u64,
+    /// What was read of the workers' own audits.
+    pub own_audits: OwnAudits,
     /// Every violation with its round.
     pub violations: Vec<String>,
     /// Strikes by kind.
@@ -46,6 +48,15 @@ pub struct Report {
     pub slow_recovery: Vec<String>,
     /// Where the logs are, if they were kept.
     pub logs: Option<String>,
+}
+
+/// Audits that the workers made of themselves and the checker read.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct OwnAudits {
+    /// All.
+    pub read: u64,
+    /// Those read while a fault was on.
+    pub under_fault: u64,
 }
 
 impl Report {
@@ -68,6 +79,8 @@ impl Report {
             ("leaked", self.leaked),
             ("hasty_refusals", self.hasty_refusals),
             ("forgotten", self.forgotten),
+            ("own audits read", self.own_audits.read),
+            ("... under a fault", self.own_audits.under_fault),
         ];
         for (name, count) in counts {
             writeln!(out, "  {name:<24} {count:>8}")?;

@@ -20,6 +20,8 @@ use super::records::Records;
 use super::recovery::{Scouts, Use};
 use super::verdict::{self, RedisFate, Verdict};
 use super::visitor::Waiting;
+use super::watch::{Reading, Seen, Watch};
+use crate::program::Program;
 
 /// Places the crowd comes for.
 const PLACES: u32 = 300;
@@ -47,6 +49,8 @@ pub(super) struct Outcome {
     pub(super) recoveries: Vec<(&'static str, u64)>,
     pub(super) slow: Vec<String>,
     pub(super) faults: Vec<Kind>,
+    /// What the workers found of themselves.
+    pub(super) audits: Seen,
     /// What became of Redis.
     redis: RedisFate,
 }
@@ -85,8 +89,9 @@ impl Round<'_> {
             Crowd::start(Arc::clone(&stage.waiting), stage.members.clone(), minter, self.seed);
         let mut outcome = Outcome::default();
         let mut violations = Vec::new();
+        let watch = Watch::start(self.cluster.workers.iter().map(Program::admin_port).collect());
         for strikes in strikes {
-            self.strike(strikes, &mut scouts, &mut outcome, &mut violations).await?;
+            self.strike(strikes, &watch, &mut scouts, &mut outcome, &mut violations).await?;
         }
         let calm_at = Instant::now();
         // These hold at any time, also before the rest.
@@ -108,6 +113,8 @@ impl Round<'_> {
         let beside = self.judge(&aside, redis, calm_at).await?;
         outcome.recoveries.push(("rest", ms(calm_at.elapsed())));
         violations.extend(self.metrics().await?);
+        outcome.audits = watch.end().await?;
+        violations.extend(outcome.audits.violations());
         let named = |name: &str, found: Vec<String>| {
             found.into_iter().map(|violation| format!("{name}{violation}")).collect::<Vec<_>>()
         };
@@ -151,6 +158,7 @@ impl Round<'_> {
     async fn strike(
         &mut self,
         strikes: &[Strike],
+        watch: &Watch,
         scouts: &mut Scouts,
         outcome: &mut Outcome,
         violations: &mut Vec<String>,
@@ -161,6 +169,7 @@ impl Round<'_> {
         sleep(first.after).await;
         (self.say)(&format!("{names} for {:.1} s", first.lasts.as_secs_f64()));
         let mut echoes = Vec::new();
+        watch.set_struck(true);
         for strike in strikes {
             outcome.faults.push(strike.kind);
             if strike.kind == Kind::Duplicates {
@@ -184,6 +193,7 @@ impl Round<'_> {
                 outcome.redis.lost_until = Some(SystemClock.now());
             }
         }
+        watch.set_struck(false);
         for echo in echoes {
             let count = echo.await.context("publishing again")?;
             (self.say)(&format!("{count} bookings were published again"));
@@ -295,12 +305,9 @@ impl Round<'_> {
         loop {
             let (mut found, mut has_audited) = (Vec::new(), false);
             for worker in &self.cluster.workers {
-                let metrics = worker.metrics().await?;
-                let lines = metrics.lines().filter(|line| line.starts_with("slotrush_violations{"));
-                let known: Vec<&str> = lines.filter(|line| !line.ends_with(" NaN")).collect();
-                has_audited |= !known.is_empty();
-                let broken = known.iter().filter(|line| !line.ends_with(" 0"));
-                found.extend(broken.map(|line| format!("the worker's own audit: {line}")));
+                let reading = Reading::of(&worker.metrics().await?);
+                has_audited |= reading.audited_at.is_some();
+                found.extend(reading.broken);
             }
             if has_audited {
                 return Ok(found);
