@@ -99,7 +99,8 @@ impl System {
 
     fn history(&self) -> History {
         let crowd = self.members.iter().map(|member| member.patient).collect();
-        History { crowd, events: self.events.all(), redis_was_lost: self.redis_was_lost }
+        let redis_was_lost = self.redis_was_lost;
+        History { crowd, events: self.events.all(), redis_was_lost, ..History::default() }
     }
 
     /// Returns the slots whose places do not add up, from sources that know nothing of each other:

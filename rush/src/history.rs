@@ -67,6 +67,30 @@ pub struct Event {
     pub answered_at: UnixMs,
     /// The answer.
     pub answer: Answer,
+    /// Which gateway was asked, from 0; `None` if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<u8>,
+}
+
+/// Who may forget what was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Forgetful {
+    /// Redis: emptied, or replaced by a replica that missed something.
+    Redis,
+    /// The gateway of this number: restarted.
+    Gateway(u8),
+}
+
+/// A time in which something was forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgot {
+    /// By whom.
+    pub what: Forgetful,
+    /// What was known before may be forgotten from now on.
+    pub from: UnixMs,
+    /// From now on nothing more is forgotten.
+    pub until: UnixMs,
 }
 
 /// The events of one rush, in the order of their answers.
@@ -78,6 +102,8 @@ pub struct History {
     pub events: Vec<Event>,
     /// Redis was restarted, emptied or failed over meanwhile.
     pub redis_was_lost: bool,
+    /// When something was forgotten, and by whom.
+    pub forgot: Vec<Forgot>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,6 +112,8 @@ struct Head {
     crowd: Vec<PatientId>,
     #[serde(default)]
     redis_was_lost: bool,
+    #[serde(default)]
+    forgot: Vec<Forgot>,
 }
 
 impl History {
@@ -100,6 +128,7 @@ impl History {
             plan: plan.clone(),
             crowd: self.crowd.clone(),
             redis_was_lost: self.redis_was_lost,
+            forgot: self.forgot.clone(),
         };
         writeln!(out, "{}", serde_json::to_string(&head)?)?;
         for event in &self.events {
@@ -121,7 +150,8 @@ impl History {
             .map(|line| Ok(serde_json::from_str(&line?)?))
             .collect::<anyhow::Result<Vec<Event>>>()
             .context("the history is malformed")?;
-        Ok((head.plan, Self { crowd: head.crowd, events, redis_was_lost: head.redis_was_lost }))
+        let Head { plan, crowd, redis_was_lost, forgot } = head;
+        Ok((plan, Self { crowd, events, redis_was_lost, forgot }))
     }
 }
 
@@ -139,7 +169,7 @@ impl Recorder {
     /// Ends recording.
     pub fn finish(&self, crowd: Vec<PatientId>) -> History {
         let mut events = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        History { crowd, events: std::mem::take(&mut *events), redis_was_lost: false }
+        History { crowd, events: std::mem::take(&mut *events), ..History::default() }
     }
 }
 
@@ -167,6 +197,7 @@ mod tests {
             invoked_at: UnixMs(3),
             answered_at: UnixMs(4),
             answer,
+            gateway: None,
         };
         let wish = Wish { key: Digest::of_key("k"), slot };
         let history = History {
@@ -180,15 +211,36 @@ mod tests {
                     Ask::Status { id },
                     Answer::Booking { id, status: Status::Queued, reason: None },
                 ),
-                event(Ask::Status { id }, Answer::Lost),
+                Event { gateway: Some(1), ..event(Ask::Status { id }, Answer::Lost) },
             ],
             redis_was_lost: true,
+            forgot: vec![
+                Forgot { what: Forgetful::Redis, from: UnixMs(3), until: UnixMs(4) },
+                Forgot { what: Forgetful::Gateway(1), from: UnixMs(5), until: UnixMs(6) },
+            ],
         };
         let path = std::env::temp_dir().join(format!("history-{}.jsonl", std::process::id()));
         history.write(&plan, &path).expect("written");
         let (plan_again, again) = History::read(&path).expect("read");
         std::fs::remove_file(&path).expect("removed");
         assert!(again.redis_was_lost);
+        assert_eq!(again.forgot, history.forgot);
         assert_eq!((plan_again, again.crowd, again.events), (plan, history.crowd, history.events));
+    }
+
+    #[test]
+    fn an_event_written_before_gateways_were_noted_still_reads() {
+        let slot = SlotId::of(SessionId::from(3), 1);
+        let event = Event {
+            patient: PatientId::from(9),
+            ask: Ask::Book(Wish { key: Digest::of_key("k"), slot }),
+            invoked_at: UnixMs(3),
+            answered_at: UnixMs(4),
+            answer: Answer::Lost,
+            gateway: None,
+        };
+        let line = serde_json::to_string(&event).expect("written");
+        assert!(!line.contains("gateway"), "{line}");
+        assert_eq!(serde_json::from_str::<Event>(&line).expect("read"), event);
     }
 }

@@ -238,7 +238,10 @@ impl Patient {
     fn record(&self, ask: Ask, invoked_at: UnixMs, answer: Answer) {
         let answered_at = SystemClock.now();
         let patient = self.id;
-        self.waiting.recorder.record(Event { patient, ask, invoked_at, answered_at, answer });
+        // There is one gateway for this crowd, and its restarts are not told.
+        let gateway = None;
+        let event = Event { patient, ask, invoked_at, answered_at, answer, gateway };
+        self.waiting.recorder.record(event);
     }
 
     /// Does what impatient people do after the answer, then waits for the end.

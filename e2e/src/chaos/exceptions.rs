@@ -117,14 +117,15 @@ mod tests {
     use rush::answer::Wish;
     use rush::history::{Offer, Plan};
 
-    use super::super::verdict::{RedisFate, Verdict, decide};
+    use super::super::fate::Fate;
+    use super::super::verdict::{Verdict, decide};
     use super::*;
 
     fn event(at_ms: i64, answer: Answer) -> Event {
         let slot = SlotId::of(SessionId::from(1), 0);
         let ask = Ask::Book(Wish { key: Digest::of_key("k"), slot });
         let (invoked_at, answered_at) = (UnixMs(at_ms), UnixMs(at_ms + 5));
-        Event { patient: PatientId::from(1), ask, invoked_at, answered_at, answer }
+        Event { patient: PatientId::from(1), ask, invoked_at, answered_at, answer, gateway: None }
     }
 
     fn queued() -> Answer {
@@ -148,9 +149,10 @@ mod tests {
             offers: vec![Offer { slot, capacity: 1 }],
         };
         let crowd = vec![PatientId::from(1)];
-        let history = History { crowd, events, redis_was_lost: lost_until.is_some() };
-        let redis = RedisFate { lost_until, is_renewed: lost_until.is_some() };
-        decide(&plan, &history, &BTreeMap::new(), redis, &Evidence::default())
+        let is_renewed = lost_until.is_some();
+        let history = History { crowd, events, redis_was_lost: is_renewed, ..History::default() };
+        let fate = Fate { lost_until, is_renewed, forgot: Vec::new() };
+        decide(&plan, &history, &BTreeMap::new(), &fate, &Evidence::default())
     }
 
     #[test]

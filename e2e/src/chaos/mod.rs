@@ -16,6 +16,7 @@ mod cluster;
 mod crowd;
 mod echo;
 mod exceptions;
+mod fate;
 mod fault;
 mod records;
 mod recovery;

@@ -7,6 +7,8 @@ use booking::{BookingId, PatientId};
 use rush::answer::{Answer, Status};
 use rush::history::{Event, History};
 
+use super::fate::Fate;
+
 /// Events of bookings and questions, in the order of their answers, and cancels.
 #[derive(Debug, Default)]
 pub(super) struct Records {
@@ -35,9 +37,10 @@ impl Records {
     }
 
     /// Returns all so far.
-    pub(super) fn history(&self, crowd: &[PatientId], redis_was_lost: bool) -> History {
+    pub(super) fn history(&self, crowd: &[PatientId], fate: &Fate) -> History {
         let events = lock(&self.events).clone();
-        History { crowd: crowd.to_vec(), events, redis_was_lost }
+        let (redis_was_lost, forgot) = (fate.lost_until.is_some(), fate.forgot.clone());
+        History { crowd: crowd.to_vec(), events, redis_was_lost, forgot }
     }
 
     /// Returns the bookings somebody tried to cancel, and which of the cancels were answered as done.

@@ -15,10 +15,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::cluster::Cluster;
 use super::crowd::Crowd;
 use super::echo::Echo;
+use super::fate::Fate;
 use super::fault::{Kind, Strike};
 use super::records::Records;
 use super::recovery::{Scouts, Use};
-use super::verdict::{self, RedisFate, Verdict};
+use super::verdict::{self, Verdict};
 use super::visitor::Waiting;
 use super::watch::{Reading, Seen, Watch};
 use crate::program::Program;
@@ -51,8 +52,8 @@ pub(super) struct Outcome {
     pub(super) faults: Vec<Kind>,
     /// What the workers found of themselves.
     pub(super) audits: Seen,
-    /// What became of Redis.
-    redis: RedisFate,
+    /// What was forgotten.
+    fate: Fate,
 }
 
 /// A release with those who come for it.
@@ -108,9 +109,8 @@ impl Round<'_> {
         }
         ending.send_replace(Some(calm_at + REST_WITHIN));
         violations.extend(self.sell_out(&stage, &mut crowd, calm_at + REST_WITHIN).await?);
-        let redis = outcome.redis;
-        outcome.verdict = self.judge(&stage, redis, calm_at).await?;
-        let beside = self.judge(&aside, redis, calm_at).await?;
+        outcome.verdict = self.judge(&stage, &outcome.fate, calm_at).await?;
+        let beside = self.judge(&aside, &outcome.fate, calm_at).await?;
         outcome.recoveries.push(("rest", ms(calm_at.elapsed())));
         violations.extend(self.metrics().await?);
         outcome.audits = watch.end().await?;
@@ -129,7 +129,7 @@ impl Round<'_> {
         outcome.verdict.forgotten += beside.forgotten;
         outcome.verdict.violations = violations;
         if !outcome.verdict.violations.is_empty() {
-            self.keep(&[&stage, &aside], redis.lost_until.is_some())?;
+            self.keep(&[&stage, &aside], &outcome.fate)?;
         }
         Ok(outcome)
     }
@@ -175,11 +175,9 @@ impl Round<'_> {
             if strike.kind == Kind::Duplicates {
                 echoes.push(tokio::spawn(self.echo(strike)?.run(first.lasts)));
             }
+            let from = SystemClock.now();
             self.cluster.inflict(strike).await.with_context(|| format!("{}", strike.kind))?;
-            outcome.redis.is_renewed |= strike.kind.renews_redis();
-            if strike.kind.empties_redis() {
-                outcome.redis.lost_until = Some(SystemClock.now());
-            }
+            outcome.fate.note_struck(strike, from);
         }
         let struck_at = Instant::now();
         let measured = Use::of(first.kind.part()).filter(|_| strikes.len() == 1);
@@ -187,11 +185,10 @@ impl Round<'_> {
         self.measure(first.kind, at_once, scouts, outcome, violations).await;
         sleep(first.lasts.saturating_sub(struck_at.elapsed())).await;
         for strike in strikes {
+            let healed_from = SystemClock.now();
             let healing = self.cluster.heal(strike).await;
             healing.with_context(|| format!("the end of {}", strike.kind))?;
-            if strike.kind.empties_redis_at_its_end() {
-                outcome.redis.lost_until = Some(SystemClock.now());
-            }
+            outcome.fate.note_healed(strike, healed_from);
         }
         watch.set_struck(false);
         for echo in echoes {
@@ -281,15 +278,15 @@ impl Round<'_> {
     }
 
     /// Waits for rest, then judges; a judgement that finds something is made again until time is up.
-    async fn judge(&self, stage: &Stage, redis: RedisFate, calm_at: Instant) -> Result<Verdict> {
+    async fn judge(&self, stage: &Stage, fate: &Fate, calm_at: Instant) -> Result<Verdict> {
         let until = calm_at + REST_WITHIN;
         loop {
             let stillness =
                 self.probe.settle(until.saturating_duration_since(Instant::now())).await;
-            let history = stage.history(redis.lost_until.is_some());
+            let history = stage.history(fate);
             let evidence = self.probe.evidence(&stage.plan, &history, stillness).await?;
             let cancels = stage.waiting.records.cancels();
-            let verdict = verdict::decide(&stage.plan, &history, &cancels, redis, &evidence);
+            let verdict = verdict::decide(&stage.plan, &history, &cancels, fate, &evidence);
             if verdict.violations.is_empty() || Instant::now() >= until {
                 return Ok(verdict);
             }
@@ -320,19 +317,19 @@ impl Round<'_> {
     }
 
     /// Writes down what was asked and answered.
-    fn keep(&self, stages: &[&Stage], redis_was_lost: bool) -> Result<()> {
+    fn keep(&self, stages: &[&Stage], fate: &Fate) -> Result<()> {
         for stage in stages {
             let name = format!("history-{}.jsonl", stage.waiting.run);
-            stage.history(redis_was_lost).write(&stage.plan, &self.folder.join(name))?;
+            stage.history(fate).write(&stage.plan, &self.folder.join(name))?;
         }
         Ok(())
     }
 }
 
 impl Stage {
-    fn history(&self, redis_was_lost: bool) -> History {
+    fn history(&self, fate: &Fate) -> History {
         let crowd: Vec<PatientId> = self.members.iter().map(|member| member.patient).collect();
-        self.waiting.records.history(&crowd, redis_was_lost)
+        self.waiting.records.history(&crowd, fate)
     }
 }
 

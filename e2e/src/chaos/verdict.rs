@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use booking::{BookingId, State, UnixMs};
+use booking::{BookingId, State};
 use rush::answer::{Answer, Status};
 use rush::audit::{Audit, Evidence, judge};
 use rush::history::{Ask, History, Plan};
 
 use super::exceptions;
+use super::fate::Fate;
 
 /// What a crowd came to.
 #[derive(Debug, Default)]
@@ -25,27 +26,18 @@ pub(super) struct Verdict {
     pub(super) violations: Vec<String>,
 }
 
-/// What became of Redis in a round.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct RedisFate {
-    /// When it had forgotten for the last time.
-    pub(super) lost_until: Option<UnixMs>,
-    /// It was started again or replaced, so a new epoch was opened.
-    pub(super) is_renewed: bool,
-}
-
 /// Judges one release. `cancels` tells of each whether it was answered as done.
 pub(super) fn decide(
     plan: &Plan,
     history: &History,
     cancels: &BTreeMap<BookingId, bool>,
-    redis: RedisFate,
+    fate: &Fate,
     evidence: &Evidence,
 ) -> Verdict {
     let mut history = history.clone();
     let hasty_refusals =
-        exceptions::set_hasty_refusals_aside(&mut history, redis.is_renewed, evidence);
-    let forgotten = exceptions::set_forgotten_aside(&mut history, redis.lost_until, evidence);
+        exceptions::set_hasty_refusals_aside(&mut history, fate.is_renewed, evidence);
+    let forgotten = exceptions::set_forgotten_aside(&mut history, fate.lost_until, evidence);
     let history = &history;
     let audit = judge(plan, history, evidence);
     let mut violations = audit.violations();

@@ -185,7 +185,7 @@ impl Visitor {
             let invoked_at = SystemClock.now();
             let sent = self.send(door, Method::GET, &path, &self.headers(), String::new()).await;
             let answer = Answer::read(&sent);
-            self.record(Ask::Status { id }, invoked_at, answer.clone());
+            self.record(door, Ask::Status { id }, invoked_at, answer.clone());
             match answer {
                 Answer::Booking { status, .. } if status.is_final() => return Some(status),
                 Answer::Booking { .. } => self.pause(Duration::from_millis(50)).await,
@@ -228,7 +228,7 @@ impl Visitor {
         let sent = self.send(door, Method::POST, "/v1/bookings", &headers, body).await;
         let answer = Answer::read(&sent);
         let ask = Ask::Book(Wish { key: Digest::of_key(key), slot });
-        self.record(ask, invoked_at, answer.clone());
+        self.record(door, ask, invoked_at, answer.clone());
         answer
     }
 
@@ -251,9 +251,10 @@ impl Visitor {
         vec![("authorization", authorization), ("x-forwarded-for", address)]
     }
 
-    fn record(&self, ask: Ask, invoked_at: booking::UnixMs, answer: Answer) {
+    fn record(&self, door: usize, ask: Ask, invoked_at: booking::UnixMs, answer: Answer) {
         let (patient, answered_at) = (self.member.patient, SystemClock.now());
-        let event = Event { patient, ask, invoked_at, answered_at, answer };
+        let gateway = u8::try_from(door).ok();
+        let event = Event { patient, ask, invoked_at, answered_at, answer, gateway };
         self.waiting.records.record(event);
     }
 

@@ -6,6 +6,7 @@
 
 mod answers;
 mod case;
+mod order;
 mod places;
 mod probe;
 
@@ -124,7 +125,11 @@ pub fn judge(plan: &Plan, history: &History, evidence: &Evidence) -> Audit {
                 answers::phantoms(&case)
             }),
             check("I8", "one key, one answer", answers::keys(&case)),
-            check("I10", "no answer was contradicted later", answers::contradictions(&case)),
+            check("I10", "no answer was contradicted later", {
+                let mut found = answers::contradictions(&case);
+                found.extend(order::forgetful(&case));
+                found
+            }),
             check("API", "every answer is in the contract", answers::strange(&case)),
         ]);
     }

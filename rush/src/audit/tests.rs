@@ -10,7 +10,7 @@ use ledger::booking_row::BookingRow;
 
 use super::*;
 use crate::answer::{Answer, Status, Wish};
-use crate::history::{Ask, Event, Offer};
+use crate::history::{Ask, Event, Forgetful, Forgot, Offer};
 
 /// Two slots of one session with one place each, one sold to patient 1, two patients refused.
 struct Made {
@@ -30,6 +30,7 @@ fn asked(patient: i64, key: &str, slot: SlotId, at: i64, answer: Answer) -> Even
         invoked_at: UnixMs(at),
         answered_at: UnixMs(at + 5),
         answer,
+        gateway: None,
     }
 }
 
@@ -85,6 +86,7 @@ fn clean() -> Made {
                 asked(3, "c", slot(0), 30, refused("slot_exhausted")),
             ],
             redis_was_lost: false,
+            forgot: Vec::new(),
         },
         evidence: Evidence {
             stillness: Stillness {
@@ -254,6 +256,53 @@ fn a_booking_that_is_not_found_any_more_is_a_contradiction() {
     let mut event = asked(1, "a", slot(0), 50, Answer::NotFound);
     event.ask = Ask::Status { id: BookingId::from(100) };
     assert_eq!(clean().hears(event).broken(), ["I10"]);
+}
+
+/// Gateway 1 tells two things of booking 100, one surely after the other.
+fn gateway_says(first: Status, second: (Option<u8>, Status), forgot: &[Forgot]) -> Made {
+    let at =
+        |gateway, at, status| Event { gateway, ..asked(1, "a", slot(0), at, told(100, status)) };
+    let mut made = clean();
+    made.history.events = vec![at(Some(1), 10, first), at(second.0, 16, second.1)];
+    made.history.forgot = forgot.to_vec();
+    made
+}
+
+#[test]
+fn a_gateway_that_says_less_than_before_is_forgetful() {
+    use Status::{Booked, Pending, Queued};
+    let is_broken = |first, second| gateway_says(first, (Some(1), second), &[]).broken() == ["I10"];
+    assert!(is_broken(Queued, Pending) && is_broken(Booked, Queued) && is_broken(Booked, Pending));
+    assert!(
+        !is_broken(Pending, Queued) && !is_broken(Queued, Booked) && !is_broken(Queued, Queued)
+    );
+    let another = gateway_says(Queued, (Some(0), Pending), &[]);
+    assert!(another.broken().is_empty(), "the other gateway may know less");
+    let unknown = gateway_says(Queued, (None, Pending), &[]);
+    assert!(unknown.broken().is_empty(), "it may have been the other one");
+    let mut at_once = gateway_says(Queued, (Some(1), Pending), &[]);
+    at_once.history.events[1].invoked_at = UnixMs(15);
+    assert!(at_once.broken().is_empty(), "asked before the first answer was there");
+}
+
+#[test]
+fn only_a_restart_or_a_loss_of_redis_in_between_excuses_a_forgetful_gateway() {
+    use Status::{Booked, Pending, Queued};
+    let forgot = |what, from, until| Forgot { what, from: UnixMs(from), until: UnixMs(until) };
+    let is_broken = |first, what, from, until| {
+        let made = gateway_says(first, (Some(1), Pending), &[forgot(what, from, until)]);
+        made.broken() == ["I10"]
+    };
+    // Asked at 10 and 16, answered at 15 and 21.
+    for what in [Forgetful::Redis, Forgetful::Gateway(1)] {
+        assert!(!is_broken(Queued, what, 12, 18));
+        assert!(!is_broken(Queued, what, 5, 10) && !is_broken(Queued, what, 21, 30));
+        assert!(is_broken(Queued, what, 5, 9), "before the first was asked");
+        assert!(is_broken(Queued, what, 22, 30), "after the second was answered");
+    }
+    assert!(is_broken(Queued, Forgetful::Gateway(0), 12, 18), "the other gateway");
+    assert!(is_broken(Booked, Forgetful::Redis, 12, 18), "a row is not in Redis");
+    assert!(!is_broken(Booked, Forgetful::Gateway(1), 12, 18));
 }
 
 #[test]
