@@ -14,6 +14,7 @@ use testkit::{Postgres, Proxy, Rabbit, ensure_database, free_port, unique};
 
 use super::accounts::{self, RedisUser};
 use super::redis_pair::RedisPair;
+use super::report::LostByFailover;
 use crate::accounts::{Account, Accounts};
 use crate::program::Program;
 use crate::system::{PARTITIONS, address, key_files, prepare_database, target, url_of};
@@ -62,6 +63,8 @@ pub(super) struct Cluster {
     /// How the checker reaches the servers.
     pub(super) target: Target,
     pub(super) admin_password: SecretString,
+    /// What failovers lost since this was last taken.
+    pub(super) lost_by_failover: LostByFailover,
 }
 
 impl Cluster {
@@ -121,6 +124,7 @@ impl Cluster {
             minter,
             target,
             admin_password,
+            lost_by_failover: LostByFailover::default(),
         })
     }
 

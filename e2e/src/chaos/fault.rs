@@ -159,6 +159,11 @@ impl Kind {
         )
     }
 
+    /// Tells whether a replica that missed writes is promoted.
+    pub(super) const fn misses_writes(self) -> bool {
+        matches!(self, Self::RedisFailover | Self::RedisTwoPrimaries | Self::GatewayPastFailover)
+    }
+
     /// Tells whether another Redis process or primary sells afterwards, in a new epoch.
     pub(super) const fn renews_redis(self) -> bool {
         self.empties_redis() || matches!(self, Self::RedisKill)

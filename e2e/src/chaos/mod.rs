@@ -121,7 +121,7 @@ pub async fn run(args: &Args) -> Result<Report> {
             folder: &folder,
             say: &say,
         };
-        let outcome = round.play(&strikes).await;
+        let outcome = Box::pin(round.play(&strikes)).await;
         let outcome = outcome.with_context(|| {
             format!("round {number} of seed {seed}; logs are in {}", folder.display())
         })?;
@@ -156,7 +156,7 @@ struct Sum {
 impl Sum {
     /// Adds a round; false if it found a violation.
     fn add(&mut self, number: u64, outcome: Outcome) -> bool {
-        let Outcome { verdict, recoveries, slow, faults, audits, .. } = outcome;
+        let Outcome { verdict, recoveries, slow, faults, audits, lost_by_failover, .. } = outcome;
         let report = &mut self.report;
         report.rounds += 1;
         report.attempts += verdict.attempts;
@@ -169,6 +169,7 @@ impl Sum {
         report.leaked += verdict.leaked;
         report.hasty_refusals += verdict.hasty_refusals;
         report.forgotten += verdict.forgotten;
+        report.lost_by_failover.merge(lost_by_failover);
         report.own_audits.read += audits.audits;
         report.own_audits.under_fault += audits.under_fault;
         report.slow_recovery.extend(slow);

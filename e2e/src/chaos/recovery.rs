@@ -18,6 +18,8 @@ use super::visitor::{Visitor, Waiting};
 
 /// How often a part on its way back is tried.
 const TRY_EVERY: Duration = Duration::from_millis(150);
+/// How often places are taken while writes are lost: few of the scouts, and some in any case.
+const PRESS_EVERY: Duration = Duration::from_millis(50);
 /// When waiting for a part ends: this many times what is promised.
 const PATIENCE: u32 = 10;
 
@@ -107,6 +109,24 @@ impl Scouts {
             }
         }
         from.elapsed()
+    }
+
+    /// Takes places in every partition for so long: whoever loses writes must have some to lose, also
+    /// when the crowd's places are sold.
+    pub(super) async fn press(&mut self, lasts: Duration) {
+        let until = Instant::now() + lasts;
+        let slots = self.slot_by_partition();
+        // Nobody listens: what comes of it is in the records.
+        let (sender, _) = mpsc::unbounded_channel();
+        let mut clock = interval(PRESS_EVERY);
+        let mut door = 0;
+        while Instant::now() < until {
+            clock.tick().await;
+            door += 1;
+            for (partition, slot) in &slots {
+                self.try_once(Use::Admission, *partition, *slot, door, sender.clone());
+            }
+        }
     }
 
     /// Waits until all tries have their answers, so that every request is written down.

@@ -1,9 +1,13 @@
-//! Redis as two nodes, one the primary and the other its replica, over a link that can be cut.
+//! Redis as two nodes, one the primary and the other its replica, over a link that can be cut, so that
+//! it can be told what a failover lost.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use booking::PartitionCount;
+use inventory::{Inspection, Inventory};
+use secrecy::SecretString;
 use testkit::{Proxy, Redis, eventually, free_port};
 
 use crate::SOON;
@@ -11,6 +15,15 @@ use crate::reach::{redis_command, redis_info};
 
 /// Replication begins at once instead of waiting for further replicas.
 const CONFIG: &str = "repl-diskless-sync-delay 0";
+
+/// What the replica lacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lack {
+    /// Of the replication stream.
+    pub(super) bytes: u64,
+    /// Places taken that it does not know of.
+    pub(super) holds: u64,
+}
 
 /// Two nodes. Which of them the programs see is decided elsewhere, by redirecting their proxies.
 #[derive(Debug)]
@@ -88,6 +101,17 @@ impl RedisPair {
         self.follow().await
     }
 
+    /// Tells what the replica lacks of what the primary has; the primary must be alive.
+    pub(super) async fn lack(&self, partitions: PartitionCount) -> Result<Lack> {
+        let replica = &self.nodes[1 - self.primary];
+        // The replica is cut off and stands still, so what it lacks only grows meanwhile.
+        let (kept, had) = (ledgers(replica, partitions).await?, offset(replica).await?);
+        let (lost, has) =
+            (ledgers(self.primary(), partitions).await?, offset(self.primary()).await?);
+        let holds = lost.iter().zip(&kept).map(|(lost, kept)| missing(lost, kept)).sum();
+        Ok(Lack { bytes: has.saturating_sub(had), holds })
+    }
+
     async fn follow(&self) -> Result<()> {
         let replica = &self.nodes[1 - self.primary];
         command_ok(replica, &format!("REPLICAOF 127.0.0.1 {}", self.link.port())).await?;
@@ -115,10 +139,56 @@ async fn command_ok(node: &Redis, command: &str) -> Result<()> {
     Ok(())
 }
 
+/// Looks at every partition of a node.
+async fn ledgers(node: &Redis, partitions: PartitionCount) -> Result<Vec<Inspection>> {
+    let url = SecretString::from(node.url());
+    let settings = inventory::Settings { url, connections: 1, response_timeout_ms: 1_000 };
+    let inventory = Inventory::start(&settings)?;
+    let mut all = Vec::new();
+    for partition in partitions.all() {
+        let looked = eventually("a look at a ledger", SOON, async || {
+            inventory.inspect(partition).await.ok()
+        });
+        all.push(looked.await?);
+    }
+    Ok(all)
+}
+
+/// Counts the holds of a ledger that the other one, an older copy of it, does not have.
+fn missing(lost: &Inspection, kept: &Inspection) -> u64 {
+    let Some(lost) = &lost.ledger else { return 0 };
+    let same = kept.ledger.as_ref().filter(|kept| kept.nonce == lost.nonce);
+    lost.held.saturating_sub(same.map_or(0, |kept| kept.held))
+}
+
 /// How much of the replication stream a node has.
 async fn offset(node: &Redis) -> Result<u64> {
     let info = redis_info(node.port(), "replication").await?;
     let line = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.parse().ok());
     let found = line("slave_repl_offset:").or_else(|| line("master_repl_offset:"));
     found.ok_or_else(|| anyhow::anyhow!("no replication offset"))
+}
+
+#[cfg(test)]
+mod tests {
+    use booking::{Epoch, Nonce, Term};
+    use inventory::LedgerHead;
+
+    use super::*;
+
+    fn seen(nonce: &str, held: u64) -> Inspection {
+        let term = Term { run_id: "r".into(), replid: "i".into() };
+        let (epoch, nonce) = (Epoch(1), Nonce(nonce.into()));
+        let ledger = LedgerHead { epoch, term: term.clone(), nonce, open: true, held, settled: 0 };
+        Inspection { ledger: Some(ledger), term, outbox_len: 0 }
+    }
+
+    #[test]
+    fn holds_are_missing_of_the_same_ledger_and_all_of_one_the_replica_never_saw() {
+        assert_eq!(missing(&seen("a", 7), &seen("a", 5)), 2);
+        assert_eq!(missing(&seen("a", 7), &seen("a", 7)), 0);
+        assert_eq!(missing(&seen("b", 3), &seen("a", 5)), 3);
+        assert_eq!(missing(&seen("b", 3), &Inspection { ledger: None, ..seen("a", 0) }), 3);
+        assert_eq!(missing(&Inspection { ledger: None, ..seen("a", 0) }, &seen("a", 5)), 0);
+    }
 }

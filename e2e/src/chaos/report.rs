@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::recovery::Percentiles;
+use super::redis_pair::Lack;
 
 /// The report. Its JSON form is one object; its fields are part of the command's contract.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -36,6 +37,8 @@ pub struct Report {
     pub hasty_refusals: u64,
     /// Bookings that were never more than pending and that went with Redis: excepted from I8 and I10.
     pub forgotten: u64,
+    /// What failovers of Redis lost, so that they can be seen to lose something.
+    pub lost_by_failover: LostByFailover,
     /// What was read of the workers' own audits.
     pub own_audits: OwnAudits,
     /// Every violation with its round.
@@ -48,6 +51,35 @@ pub struct Report {
     pub slow_recovery: Vec<String>,
     /// Where the logs are, if they were kept.
     pub logs: Option<String>,
+}
+
+/// What replicas lacked that were promoted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LostByFailover {
+    /// Failovers to a replica that had been cut off.
+    pub failovers: u64,
+    /// Those of them that lost no hold.
+    pub without_loss: u64,
+    /// Bytes of the replication stream.
+    pub bytes: u64,
+    /// Places taken that nobody in Redis knew of any more.
+    pub holds: u64,
+}
+
+impl LostByFailover {
+    /// Adds a failover.
+    pub(super) fn add(&mut self, lack: Lack) {
+        let without_loss = u64::from(lack.holds == 0);
+        self.merge(Self { failovers: 1, without_loss, bytes: lack.bytes, holds: lack.holds });
+    }
+
+    /// Adds those of another round.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.failovers += other.failovers;
+        self.without_loss += other.without_loss;
+        self.bytes += other.bytes;
+        self.holds += other.holds;
+    }
 }
 
 /// Audits that the workers made of themselves and the checker read.
@@ -79,6 +111,10 @@ impl Report {
             ("leaked", self.leaked),
             ("hasty_refusals", self.hasty_refusals),
             ("forgotten", self.forgotten),
+            ("failovers", self.lost_by_failover.failovers),
+            ("... without a loss", self.lost_by_failover.without_loss),
+            ("... bytes lost", self.lost_by_failover.bytes),
+            ("... holds lost", self.lost_by_failover.holds),
             ("own audits read", self.own_audits.read),
             ("... under a fault", self.own_audits.under_fault),
         ];
@@ -107,5 +143,19 @@ impl Report {
             writeln!(out, "logs are in {logs}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failover_that_lost_no_hold_is_counted_as_such() {
+        let mut lost = LostByFailover::default();
+        lost.add(Lack { bytes: 900, holds: 3 });
+        lost.add(Lack { bytes: 50, holds: 0 });
+        let sum = LostByFailover { failovers: 2, without_loss: 1, bytes: 950, holds: 3 };
+        assert_eq!(lost, sum);
     }
 }

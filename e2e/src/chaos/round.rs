@@ -19,6 +19,8 @@ use super::fate::Fate;
 use super::fault::{Kind, Strike};
 use super::records::Records;
 use super::recovery::{Scouts, Use};
+use super::report::LostByFailover;
+use super::strike::MISSED;
 use super::verdict::{self, Verdict};
 use super::visitor::Waiting;
 use super::watch::{Reading, Seen, Watch};
@@ -52,6 +54,8 @@ pub(super) struct Outcome {
     pub(super) faults: Vec<Kind>,
     /// What the workers found of themselves.
     pub(super) audits: Seen,
+    /// What failovers lost.
+    pub(super) lost_by_failover: LostByFailover,
     /// What was forgotten.
     fate: Fate,
 }
@@ -114,6 +118,7 @@ impl Round<'_> {
         outcome.recoveries.push(("rest", ms(calm_at.elapsed())));
         violations.extend(self.metrics().await?);
         outcome.audits = watch.end().await?;
+        outcome.lost_by_failover = std::mem::take(&mut self.cluster.lost_by_failover);
         violations.extend(outcome.audits.violations());
         let named = |name: &str, found: Vec<String>| {
             found.into_iter().map(|violation| format!("{name}{violation}")).collect::<Vec<_>>()
@@ -176,7 +181,11 @@ impl Round<'_> {
                 echoes.push(tokio::spawn(self.echo(strike)?.run(first.lasts)));
             }
             let from = SystemClock.now();
-            self.cluster.inflict(strike).await.with_context(|| format!("{}", strike.kind))?;
+            let writes = if strike.kind.misses_writes() { MISSED } else { Duration::ZERO };
+            // Boxed, or the whole round is one type too deep for the compiler.
+            let inflicting = Box::pin(self.cluster.inflict(strike));
+            let (inflicted, ()) = tokio::join!(inflicting, scouts.press(writes));
+            inflicted.with_context(|| format!("{}", strike.kind))?;
             outcome.fate.note_struck(strike, from);
         }
         let struck_at = Instant::now();

@@ -10,7 +10,7 @@ use super::cluster::{Cluster, DISTORTIONS, PROGRAMS};
 use super::fault::{Kind, Strike};
 
 /// How long the replica misses writes before a failover.
-const MISSED: Duration = Duration::from_millis(600);
+pub(super) const MISSED: Duration = Duration::from_millis(600);
 /// How long answers are held back before the connections end without them.
 const HELD_BACK: Duration = Duration::from_millis(300);
 /// Latency of a slow network, each way.
@@ -31,8 +31,7 @@ impl Cluster {
             Kind::RedisScriptFlush => self.redis.command("SCRIPT FLUSH").await?,
             Kind::RedisFailover => self.fail_over().await?,
             Kind::RedisTwoPrimaries => {
-                self.redis.detach();
-                sleep(MISSED).await;
+                self.miss_writes().await?;
                 self.redis.promote().await?;
                 let stays = strike.which % self.edges.len();
                 self.redirect((0..self.edges.len()).filter(|number| *number != stays));
@@ -143,11 +142,19 @@ impl Cluster {
 
     /// The primary dies, and the replica that takes its place has missed its last writes.
     async fn fail_over(&mut self) -> Result<()> {
-        self.redis.detach();
-        sleep(MISSED).await;
+        self.miss_writes().await?;
         self.redis.kill().await?;
         self.redis.promote().await?;
         self.redirect(0..self.edges.len());
+        Ok(())
+    }
+
+    /// The replica is cut off and misses writes; counts what it lacks.
+    async fn miss_writes(&mut self) -> Result<()> {
+        self.redis.detach();
+        sleep(MISSED).await;
+        let lack = self.redis.lack(self.target.partitions).await?;
+        self.lost_by_failover.add(lack);
         Ok(())
     }
 
