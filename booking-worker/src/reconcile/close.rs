@@ -10,7 +10,7 @@ use ledger::epoch::{Closed, EpochRow, EpochState};
 use super::Error;
 use super::partition::{Current, PartitionReconciler};
 
-/// How often a barrier is sent until it came through.
+/// How often a barrier that was sent is sent again until it came through.
 const BARRIER_EVERY: Duration = Duration::from_secs(2);
 
 impl PartitionReconciler {
@@ -30,7 +30,11 @@ impl PartitionReconciler {
             }
             if !row.drained && self.is_barrier_due(row) {
                 failpoint::point!("reconcile.sealed");
-                self.send_barrier(row.epoch).await;
+                let is_sent = self.send_barrier(row.epoch).await;
+                if !is_sent && !row.frozen {
+                    // Nothing is on its way that could be waited for.
+                    self.barriers.remove(&row.epoch);
+                }
                 failpoint::point!("reconcile.barrier_sent");
             }
         }
@@ -70,15 +74,18 @@ impl PartitionReconciler {
         Ok(closed)
     }
 
-    /// R8: sends an epoch's barrier. What comes of it is seen when it comes through.
-    pub async fn send_barrier(&self, epoch: Epoch) {
+    /// R8: sends an epoch's barrier; false if it may not have been sent. What comes of it is seen when
+    /// it comes through.
+    pub async fn send_barrier(&self, epoch: Epoch) -> bool {
         if self.servers.publisher.link() != Link::Up {
-            return;
+            return false;
         }
         let message = barrier(self.partition, epoch);
-        if self.servers.publisher.send(self.partition, &message).await.is_err() {
+        let sent = self.servers.publisher.send(self.partition, &message).await;
+        if sent.is_err() {
             tracing::debug!(partition = %self.partition, %epoch, "the barrier may not have been sent");
         }
+        sent.is_ok()
     }
 
     /// A frozen epoch mostly ends by itself when what it sold has its rows: its barrier can wait.

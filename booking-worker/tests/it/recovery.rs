@@ -1,11 +1,15 @@
 //! Quota after Redis was lost.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use booking::State;
-use booking_worker::reconcile::{Error, Round};
+use booking_worker::reconcile::{Error, PartitionReconciler, Round};
 use booking_worker::relay::Relay;
+use broker::{Link, Publisher};
 use inventory::Hold;
 use ledger::epoch::EpochState;
+use secrecy::SecretString;
 use testkit::{Database, Proxy, eventually};
 
 use crate::world::{ONE, SOON, World};
@@ -162,7 +166,7 @@ async fn a_new_ledger_knows_who_has_a_place_before_it_sells_any() -> Result<()> 
     let seen = world.servers.inventory.inspect(ONE).await?;
     let current = reconciler.current(Some(&row), &seen).await?.context("a new epoch")?;
     reconciler.tell_windows(&current, &round.windows).await?;
-    reconciler.send_barrier(row.epoch).await;
+    assert!(reconciler.send_barrier(row.epoch).await);
     eventually("the old epoch is closed", SOON, || async {
         let closed = reconciler.close(&[row.epoch], &current).await.ok()?;
         (closed == 1).then_some(())
@@ -173,4 +177,36 @@ async fn a_new_ledger_knows_who_has_a_place_before_it_sells_any() -> Result<()> 
     let (_, hold) = world.hold(0, world.slots[0]).await?;
     assert_eq!(hold, Hold::AlreadyBooked { id: booking.id });
     Ok(())
+}
+
+#[tokio::test]
+async fn a_barrier_that_could_not_be_sent_is_sent_in_the_first_round_that_can() -> Result<()> {
+    let world = World::start(&[2]).await?;
+    let proxy = Proxy::start(&world.amqp_url).await?;
+    let mut servers = world.servers.clone();
+    servers.broker.url = SecretString::from(proxy.url());
+    servers.publisher = Publisher::start(&servers.broker, None, world.stop.clone());
+    tokio::time::timeout(SOON, servers.publisher.wait_up()).await?;
+    let mut reconciler = PartitionReconciler::new(&servers, ONE);
+    reconciler.tick(&world.round().await?).await?;
+    world.redis_command("FLUSHALL").await?;
+    proxy.cut();
+    let publisher = &servers.publisher;
+    eventually("no way to RabbitMQ", SOON, || async {
+        (publisher.link() != Link::Up).then_some(())
+    })
+    .await?;
+    // The first round seals the epoch, the second would send its barrier.
+    for _ in 0..2 {
+        reconciler.tick(&world.round().await?).await?;
+    }
+    assert_eq!(world.epochs(EpochState::Sealed).await?.len(), 1);
+    proxy.heal();
+    tokio::time::timeout(SOON, publisher.wait_up()).await?;
+    reconciler.tick(&world.round().await?).await?;
+    eventually("the barrier in the queue", Duration::from_secs(5), || async {
+        let depths = broker::depths(&world.servers.broker).await.ok()?;
+        (depths.bookings == [1]).then_some(())
+    })
+    .await
 }
