@@ -119,12 +119,17 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Remembers an accepted booking.
-    pub fn remember(&self, accepted: &Arc<Accepted>) {
-        let booking = &accepted.booking;
-        self.accepted.put(booking.id, Arc::clone(accepted));
-        self.keys.put((booking.account, booking.key), Arc::clone(accepted));
+    /// Remembers an accepted booking, unless it is known already; returns what is known.
+    ///
+    /// Two requests may meet a booking of another gateway at once. If the later one put its own note in
+    /// the place of the first, what the first has made certain meanwhile would be forgotten.
+    pub fn remember(&self, accepted: Arc<Accepted>) -> Arc<Accepted> {
+        let id = accepted.booking.id;
+        let known = self.accepted.update(&id, |known| Arc::clone(known.get_or_insert(accepted)));
+        let booking = &known.booking;
+        self.keys.put((booking.account, booking.key), Arc::clone(&known));
         self.patients.put(booking.patient, ());
+        known
     }
 
     /// Returns what was accepted under this id.
@@ -132,11 +137,14 @@ impl Memory {
         self.accepted.get(&id)
     }
 
-    /// Notes that somebody is told how a booking ended, so that nobody is told "queued" afterwards.
-    pub fn note_final(&self, id: BookingId) {
-        if let Some(accepted) = self.accepted.get(&id) {
+    /// Notes that somebody is told how a booking ended, so that nobody is told "queued" or "pending"
+    /// afterwards: also of another gateway's, whose entry may still stand in the outbox.
+    pub fn note_final(&self, booking: &Booking) {
+        self.accepted.update(&booking.id, |known| {
+            let accepted =
+                known.get_or_insert_with(|| Arc::new(Accepted::new(booking.clone(), None)));
             accepted.is_final.store(true, Ordering::Release);
-        }
+        });
     }
 
     /// Judges a wish by what was accepted for its idempotency key here; `None` if nothing was.
@@ -232,4 +240,33 @@ async fn outbox_patients(
         cursor = next;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use booking::{Epoch, SlotId, UnixMs};
+
+    use super::*;
+
+    fn accepted() -> Arc<Accepted> {
+        let wish = Wish::new(AccountId::from(1), SlotId::from(256), PatientId::from(1), "k");
+        Arc::new(Accepted::new(wish.booking(9.into(), Epoch(1), UnixMs(0)), None))
+    }
+
+    #[test]
+    fn who_meets_a_booking_second_does_not_undo_what_the_first_made_certain() {
+        let memory = Memory::default();
+        let first = memory.remember(accepted());
+        first.set_certain();
+        assert!(memory.remember(accepted()).is_certain());
+        assert!(memory.by_id(9.into()).is_some_and(|known| known.is_certain()));
+    }
+
+    #[test]
+    fn an_end_that_was_told_is_known_also_of_a_booking_of_another_gateway() {
+        let memory = Memory::default();
+        memory.note_final(&accepted().booking);
+        assert!(memory.by_id(9.into()).is_some_and(|known| known.is_final()));
+        assert!(memory.remember(accepted()).is_final());
+    }
 }

@@ -48,7 +48,7 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
                 note_sale(&app, &booking, left, started);
                 let ticket = Ticket { number: ticket, settled };
                 let accepted = Arc::new(Accepted::new(booking, Some(ticket)));
-                app.memory.remember(&accepted);
+                let accepted = app.memory.remember(accepted);
                 failpoint::point!("gateway.held");
                 return publish(&app, accepted).await;
             }

@@ -43,7 +43,7 @@ pub(super) async fn held(app: App, id: BookingId, epoch: Epoch, wish: Wish) -> A
 /// Answers with the row of the first attempt. If another booking under the same key superseded it,
 /// that one is the first: through whichever gateway the repeat comes, the answer is the same.
 async fn first(app: &App, row: Arc<BookingRow>, wish: &Wish) -> Admitted {
-    app.memory.note_final(row.booking.id);
+    app.memory.note_final(&row.booking);
     if row.reason != Some(Reason::Superseded) {
         return Admitted::Final(row);
     }
@@ -69,8 +69,7 @@ async fn again(app: App, id: BookingId, wish: Wish, epoch: Option<Epoch>) -> Adm
         Ok(Some(booking)) if booking.account != wish.account => Admitted::AlreadyBooked,
         Ok(Some(booking)) => {
             let accepted = remembered.unwrap_or_else(|| Arc::new(Accepted::new(booking, None)));
-            app.memory.remember(&accepted);
-            publish(&app, accepted).await
+            publish(&app, app.memory.remember(accepted)).await
         }
         // Settled between the two looks, most likely: the row is there now.
         Ok(None) => match app.rows.find(id, ROW_WAIT).await {
@@ -98,8 +97,7 @@ fn lost(
         return Admitted::Recovering;
     };
     Admitted::Accepted(remembered.unwrap_or_else(|| {
-        let accepted = Arc::new(Accepted::new(wish.booking(id, epoch, id.minted_at()), None));
-        app.memory.remember(&accepted);
-        accepted
+        let booking = wish.booking(id, epoch, id.minted_at());
+        app.memory.remember(Arc::new(Accepted::new(booking, None)))
     }))
 }

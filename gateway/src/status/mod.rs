@@ -184,7 +184,7 @@ async fn is_ledger_true(app: &App, partition: Partition) -> bool {
 }
 
 fn own_row(app: &App, row: Arc<BookingRow>, account: AccountId) -> Known {
-    app.memory.note_final(row.booking.id);
+    app.memory.note_final(&row.booking);
     if row.booking.account == account { Known::Row(row) } else { Known::NotFound }
 }
 
@@ -200,9 +200,7 @@ fn own_booking(
 ) -> Known {
     let accepted = remembered.unwrap_or_else(|| {
         // Accepted by another gateway, or before a restart. Pending, for all this one knows.
-        let accepted = Arc::new(Accepted::new(booking, None));
-        app.memory.remember(&accepted);
-        accepted
+        app.memory.remember(Arc::new(Accepted::new(booking, None)))
     });
     own(accepted, account)
 }

@@ -50,7 +50,7 @@ pub(super) async fn cancel(
         Cancelled::TooLate(_) => return Err(Code::CancelTooLate.into()),
         Cancelled::NotFound => return Err(unpersisted(&app, id, &identity).await),
     };
-    app.memory.note_final(row.booking.id);
+    app.memory.note_final(&row.booking);
     let zone = view::zone(&app, &row.booking).await;
     Ok(Json(view::of_row(&row, &zone)))
 }
