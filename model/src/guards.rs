@@ -41,8 +41,8 @@ guards! {
     fence_hold => "no fence in the hold";
     /// R3 opens only the shell with its own nonce.
     open_needs_shell => "open creates a ledger where there is none";
-    /// R5 raises what was granted to a sum.
-    grants_cumulative => "grants are added";
+    /// R4 tells the sum that was ever granted, and R5 raises to it.
+    grants_cumulative => "R4 tells what it has just granted, and R5 adds it";
     /// G1 gives a patient who is known the first answer.
     hold_replays => "no replay check in the hold";
     /// W4 keeps key and id of a booking that died.

@@ -32,7 +32,7 @@ pub const ALL: &[Mutant] = &[
     mutant("fence-on-run-id-only", &["fence_replid"], "failback", "I6"),
     mutant("no-fence-in-hold", &["fence_hold"], "failover", "CHECK"),
     mutant("open-creates-a-ledger", &["open_needs_shell"], "flush", "I6"),
-    mutant("grants-added", &["grants_cumulative"], "top-ups", "I11"),
+    mutant("grants-added", &["grants_cumulative"], "top-ups", "I6"),
     mutant("no-replay-check", &["hold_replays"], "retries", "I8"),
     mutant("key-forgotten", &["key_kept"], "retries", "I8"),
     mutant("no-check", &["check"], "flush", "I4"),

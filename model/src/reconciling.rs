@@ -2,7 +2,7 @@
 
 use crate::action::Action;
 use crate::protocol::{Move, Protocol};
-use crate::state::{EpochState, Reconciler, State, bit};
+use crate::state::{EpochState, Reconciler, SLOTS_MAX, State, bit};
 
 impl Protocol {
     /// Takes a step of a reconciler.
@@ -68,14 +68,19 @@ impl Protocol {
 
     /// R4, and what R5 needs.
     fn top_up(&self, state: &mut State) -> Reconciler {
-        state.sql.top_up(&self.facts());
         let current = state.sql.current();
+        let before = state.sql.epoch(current).map_or([0; SLOTS_MAX], |row| row.granted);
+        state.sql.top_up(&self.facts());
         let open = state.sql.epoch(current).filter(|row| row.state == EpochState::Open);
         let rows = (0_u8..).zip(&state.sql.rows);
         let live = rows.filter(|(_, row)| row.is_some_and(|row| row.state.is_live()));
         let live = live.fold(0, |mask, (id, _)| mask | bit(id));
         open.map_or(Reconciler::Idle, |row| {
-            Reconciler::Grants(current, row.nonce, row.granted, live)
+            let mut granted = row.granted;
+            if !self.guards.grants_cumulative {
+                granted.iter_mut().zip(before).for_each(|(now, before)| *now -= before);
+            }
+            Reconciler::Grants(current, row.nonce, granted, live)
         })
     }
 

@@ -174,7 +174,10 @@ impl Sql {
             epoch.state = EpochState::Sealed;
         }
         self.epochs.push(EpochRow { term, nonce, ..EpochRow::default() });
-        self.grant_free(facts);
+        // Where R4 tells only what it has just granted, nobody else may grant.
+        if facts.guards.grants_cumulative {
+            self.grant_free(facts);
+        }
         Some(self.current())
     }
 
