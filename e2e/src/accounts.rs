@@ -5,16 +5,21 @@ use std::path::Path;
 use anyhow::Result;
 use testkit::{Database, Redis, amqp_programs, with_role};
 
-/// What a program may do in Redis, and its user there.
-const REDIS_RIGHTS: &str = include_str!("../../deploy/redis/program.rights");
-const REDIS_USER: &str = "slotrush_program";
+/// What the programs may do in Redis, and their users there.
+pub(crate) const REDIS_GATEWAY_RIGHTS: &str = include_str!("../../deploy/redis/gateway.rights");
+pub(crate) const REDIS_WORKER_RIGHTS: &str = include_str!("../../deploy/redis/worker.rights");
+const REDIS_GATEWAY: &str = "slotrush_gateway";
+const REDIS_WORKER: &str = "slotrush_worker";
 /// Nobody else reaches the server of a test.
 const REDIS_PASSWORD: &str = "of-a-test";
 
-/// Starts a Redis that knows that user.
+/// Starts a Redis that knows these users.
 pub(crate) async fn start_redis(folder: &Path, port: u16) -> Result<Redis> {
-    let user = format!("user {REDIS_USER} on >{REDIS_PASSWORD} {}", REDIS_RIGHTS.trim_end());
-    Redis::start_in(folder, port, &[&user]).await
+    let user =
+        |name, rights: &str| format!("user {name} on >{REDIS_PASSWORD} {}", rights.trim_end());
+    let gateway = user(REDIS_GATEWAY, REDIS_GATEWAY_RIGHTS);
+    let worker = user(REDIS_WORKER, REDIS_WORKER_RIGHTS);
+    Redis::start_in(folder, port, &[&gateway, &worker]).await
 }
 
 /// The programs' own accounts: neither owns the tables or the queues, nor administers a server.
@@ -33,15 +38,14 @@ pub(crate) struct Account {
 
 impl Accounts {
     pub(crate) async fn make(database: &Database, redis: &Redis) -> Result<Self> {
-        let redis = with_role(&redis.url(), REDIS_USER, REDIS_PASSWORD)?;
-        let account = |(role, database): (String, String), amqp| {
-            let redis = redis.clone();
-            Account { role, database, redis, amqp }
+        let account = |(role, database): (String, String), user, amqp| -> Result<Account> {
+            let redis = with_role(&redis.url(), user, REDIS_PASSWORD)?;
+            Ok(Account { role, database, redis, amqp })
         };
         let (gateway, worker) = amqp_programs(&testkit::amqp_url().await?)?;
         Ok(Self {
-            gateway: account(database.role("gateway").await?, gateway),
-            worker: account(database.role("worker").await?, worker),
+            gateway: account(database.role("gateway").await?, REDIS_GATEWAY, gateway)?,
+            worker: account(database.role("worker").await?, REDIS_WORKER, worker)?,
         })
     }
 }

@@ -3,27 +3,26 @@
 use anyhow::Result;
 use testkit::{Rabbit, amqp_programs, ensure_role, unique, with_role};
 
-use crate::accounts::{Account, Accounts};
-
-/// What a program may do in Redis.
-const REDIS_RIGHTS: &str = include_str!("../../../deploy/redis/program.rights");
+use crate::accounts::{Account, Accounts, REDIS_GATEWAY_RIGHTS, REDIS_WORKER_RIGHTS};
 
 /// A user of Redis.
 #[derive(Debug)]
 pub(super) struct RedisUser {
     name: &'static str,
+    rights: &'static str,
     password: String,
 }
 
 impl RedisUser {
-    /// Names one, with a password of its own.
-    pub(super) fn new(name: &'static str) -> Self {
-        Self { name, password: unique() }
+    /// Names the gateways' and the workers', each with a password of its own.
+    pub(super) fn both() -> [Self; 2] {
+        [("chaos_gateway", REDIS_GATEWAY_RIGHTS), ("chaos_worker", REDIS_WORKER_RIGHTS)]
+            .map(|(name, rights)| Self { name, rights, password: unique() })
     }
 
     /// A line of Redis's settings.
     pub(super) fn line(&self) -> String {
-        format!("user {} on >{} {}", self.name, self.password, REDIS_RIGHTS.trim_end())
+        format!("user {} on >{} {}", self.name, self.password, self.rights.trim_end())
     }
 
     /// An address, as this user.

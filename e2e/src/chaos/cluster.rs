@@ -71,7 +71,7 @@ impl Cluster {
     /// Starts everything in `folder`; returns when the programs are ready.
     pub(super) async fn start(folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let users = [RedisUser::new("chaos_gateway"), RedisUser::new("chaos_worker")];
+        let users = RedisUser::both();
         let (redis, rabbit, postgres) = (
             RedisPair::start(folder, &users.each_ref().map(RedisUser::line)).await?,
             Rabbit::start_in(&folder.join("rabbit"), free_port()).await?,

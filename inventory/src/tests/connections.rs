@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use testkit::{eventually, free_port};
 
-use super::world::{E1, NOW, P, World, booking, id, is_held, nonce, settings, wait_until};
+use super::world::{E1, GATEWAY, NOW, P, World, booking, id, is_held, nonce, settings, wait_until};
 use crate::{Error, Hold, Inventory, Settings};
 
 #[tokio::test]
@@ -55,9 +55,11 @@ async fn a_killed_redis_is_noticed_and_its_return_too() {
     }
     let hold = world.try_hold(&booking(2, 101)).await;
     assert!(matches!(hold, Err(Error::Unavailable)), "{hold:?}");
-    assert!(!world.inventory.is_up());
+    assert!(!world.gateway.is_up());
     assert!(matches!(world.inventory.inspect(P).await, Err(Error::Unavailable | Error::Unknown)));
 
+    // The worker's connections have asked nothing, so only their probe can tell.
+    world.wait_until_down().await;
     world.redis.restart().await.expect("comes back");
     let since = Instant::now();
     world.wait_until_up().await;
@@ -71,7 +73,7 @@ async fn a_killed_redis_is_noticed_and_its_return_too() {
 async fn a_hold_that_got_no_answer_may_have_run() {
     let world = World::open().await;
     let first = booking(1, 100);
-    let hasty = Settings { response_timeout_ms: 200, ..settings(&world.redis) };
+    let hasty = Settings { response_timeout_ms: 200, ..settings(&world.redis, GATEWAY) };
     let hasty = Inventory::start(&hasty).expect("the address is well-formed");
     wait_until(&hasty, true).await;
     world.redis.pause();
@@ -107,7 +109,7 @@ async fn a_replica_is_not_up() {
 #[tokio::test]
 async fn a_call_lost_with_its_connection_is_unknown_and_the_next_one_is_served() {
     let mut world = World::open().await;
-    let single = Settings { connections: 1, ..settings(&world.redis) };
+    let single = Settings { connections: 1, ..settings(&world.redis, GATEWAY) };
     let inventory = Inventory::start(&single).expect("the address is well-formed");
     wait_until(&inventory, true).await;
     world.run("CLIENT KILL TYPE normal SKIPME yes").await;
@@ -140,7 +142,8 @@ async fn connections_end_with_the_last_handle() {
         list.lines().count()
     };
     assert!(clients(&mut world.raw).await > 1);
-    let World { redis, inventory, raw } = world;
+    let World { redis, gateway, inventory, raw } = world;
+    drop(gateway);
     let other = inventory.clone();
     drop(inventory);
     other.ping().await.expect("answers");

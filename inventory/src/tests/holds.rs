@@ -144,12 +144,12 @@ async fn a_session_left_over_from_an_older_epoch_is_not_preheated() {
 #[tokio::test]
 async fn a_release_opens_and_closes_to_the_millisecond() {
     let world = World::open().await;
-    let at = async |now| world.inventory.hold(P, &booking(1, 100), now).await.expect("answers");
+    let at = async |now| world.gateway.hold(P, &booking(1, 100), now).await.expect("answers");
     let not_open = Hold::NotOpen { opens_at: WINDOW.opens_at };
     assert_eq!(at(WINDOW.opens_at.plus_ms(-1)).await, not_open);
     assert_eq!(at(WINDOW.closes_at).await, Hold::Closed);
     assert!(is_held(&at(WINDOW.opens_at).await));
-    let last = world.inventory.hold(P, &booking(2, 101), WINDOW.closes_at.plus_ms(-1)).await;
+    let last = world.gateway.hold(P, &booking(2, 101), WINDOW.closes_at.plus_ms(-1)).await;
     assert!(is_held(&last.expect("answers")));
 }
 
@@ -174,10 +174,10 @@ async fn a_patient_is_recognised_before_anything_else_is_judged() {
     assert!(is_held(&world.hold(&first).await));
     let after = NOW.plus_ms(1_000_000);
     let replayed = Hold::Replayed { id: id(1), epoch: E1, live: true };
-    assert_eq!(world.inventory.hold(P, &first, after).await.expect("answers"), replayed);
+    assert_eq!(world.gateway.hold(P, &first, after).await.expect("answers"), replayed);
     let other = booking(2, 100);
     let booked = Hold::AlreadyBooked { id: id(1) };
-    assert_eq!(world.inventory.hold(P, &other, after).await.expect("answers"), booked);
+    assert_eq!(world.gateway.hold(P, &other, after).await.expect("answers"), booked);
 }
 
 #[tokio::test]
@@ -186,8 +186,8 @@ async fn two_hundred_at_once_get_fifty_places() {
     world.open_first(50).await;
     let tasks: Vec<_> = (1..=200)
         .map(|n| {
-            let inventory = world.inventory.clone();
-            tokio::spawn(async move { inventory.hold(P, &booking(n, n), NOW).await })
+            let gateway = world.gateway.clone();
+            tokio::spawn(async move { gateway.hold(P, &booking(n, n), NOW).await })
         })
         .collect();
     let (mut held, mut sold_out) = (0, 0);
@@ -207,10 +207,10 @@ async fn one_patients_fifty_clicks_at_once_take_one_place() {
     let world = World::open().await;
     let tasks: Vec<_> = (1..=50)
         .map(|n| {
-            let inventory = world.inventory.clone();
+            let gateway = world.gateway.clone();
             let mut click = booking(n, 100);
             click.patient = PatientId::from(100);
-            tokio::spawn(async move { inventory.hold(P, &click, NOW).await })
+            tokio::spawn(async move { gateway.hold(P, &click, NOW).await })
         })
         .collect();
     let mut held = 0;

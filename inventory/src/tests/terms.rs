@@ -6,7 +6,7 @@ use redis::aio::MultiplexedConnection;
 use testkit::{Redis, eventually, free_port};
 
 use super::world::{
-    E1, E2, NOW, P, World, account, booking, command, connect, grant, id, is_held, nonce, session,
+    E1, E2, NOW, P, World, accounts, booking, command, connect, grant, id, is_held, nonce, session,
 };
 use crate::{Hold, Prepared, Step, hold, step};
 
@@ -153,7 +153,8 @@ async fn a_prepared_shell_survives_a_look_but_not_a_restart() {
 }
 
 async fn replicable(folder: &tempfile::TempDir) -> Redis {
-    let config = ["repl-diskless-sync-delay 0", "replica-read-only no", &account()];
+    let [gateway, worker] = &accounts();
+    let config = ["repl-diskless-sync-delay 0", "replica-read-only no", gateway, worker];
     Redis::start_in(folder.path(), free_port(), &config).await.expect("Redis starts")
 }
 

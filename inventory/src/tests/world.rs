@@ -67,22 +67,28 @@ pub(super) fn grant(ordinal: u8, granted: u32) -> Grant {
     Grant { slot: slot(ordinal), granted, release: release() }
 }
 
-/// The account of a program, in the form of Redis's settings: all tests run with its rights.
-pub(super) fn account() -> String {
-    let rights = include_str!("../../../deploy/redis/program.rights");
-    format!("user {USER} on >{PASSWORD} {}", rights.trim_end())
+/// The accounts of the programs, in the form of Redis's settings: all tests run with their rights.
+pub(super) fn accounts() -> [String; 2] {
+    let gateway = include_str!("../../../deploy/redis/gateway.rights");
+    let worker = include_str!("../../../deploy/redis/worker.rights");
+    [(GATEWAY, gateway), (WORKER, worker)]
+        .map(|(user, rights)| format!("user {user} on >{PASSWORD} {}", rights.trim_end()))
 }
 
-const USER: &str = "program";
+pub(super) const GATEWAY: &str = "gateway";
+pub(super) const WORKER: &str = "worker";
 const PASSWORD: &str = "secret";
 
-pub(super) fn settings(redis: &Redis) -> Settings {
-    let url = redis.url().replace("redis://", &format!("redis://{USER}:{PASSWORD}@"));
+pub(super) fn settings(redis: &Redis, user: &str) -> Settings {
+    let url = redis.url().replace("redis://", &format!("redis://{user}:{PASSWORD}@"));
     Settings { url: url.into(), connections: 2, response_timeout_ms: 10_000 }
 }
 
 pub(super) struct World {
     pub(super) redis: Redis,
+    /// With a gateway's rights: for what only gateways do.
+    pub(super) gateway: Inventory,
+    /// With a worker's rights: for everything else.
     pub(super) inventory: Inventory,
     pub(super) raw: MultiplexedConnection,
 }
@@ -90,13 +96,17 @@ pub(super) struct World {
 impl World {
     /// An empty Redis, and the inventory on it, up.
     pub(super) async fn empty() -> Self {
-        Self::on(Redis::start_with(&[&account()]).await.expect("Redis starts")).await
+        let accounts = accounts();
+        let accounts = accounts.each_ref().map(String::as_str);
+        Self::on(Redis::start_with(&accounts).await.expect("Redis starts")).await
     }
 
     pub(super) async fn on(redis: Redis) -> Self {
-        let inventory = Inventory::start(&settings(&redis)).expect("the address is well-formed");
+        let [gateway, inventory] = [GATEWAY, WORKER].map(|user| {
+            Inventory::start(&settings(&redis, user)).expect("the address is well-formed")
+        });
         let raw = connect(&redis).await;
-        let world = Self { redis, inventory, raw };
+        let world = Self { redis, gateway, inventory, raw };
         world.wait_until_up().await;
         world
     }
@@ -116,10 +126,12 @@ impl World {
     }
 
     pub(super) async fn wait_until_up(&self) {
+        wait_until(&self.gateway, true).await;
         wait_until(&self.inventory, true).await;
     }
 
     pub(super) async fn wait_until_down(&self) {
+        wait_until(&self.gateway, false).await;
         wait_until(&self.inventory, false).await;
     }
 
@@ -159,7 +171,7 @@ impl World {
     }
 
     pub(super) async fn try_hold(&self, booking: &Booking) -> Result<Hold, Error> {
-        self.inventory.hold(P, booking, NOW).await
+        self.gateway.hold(P, booking, NOW).await
     }
 
     pub(super) async fn settle(&self, booking: &Booking, live: bool) {

@@ -15,8 +15,9 @@ pub(super) const WORKER_ROLE: &str = "slotrush_worker";
 /// Who may do everything in Redis.
 const REDIS_OWNER: &str = "slotrush_owner";
 
-/// What a program may do in Redis.
-const REDIS_RIGHTS: &str = include_str!("../../../deploy/redis/program.rights");
+/// What the programs may do in Redis.
+const GATEWAY_RIGHTS: &str = include_str!("../../../deploy/redis/gateway.rights");
+const WORKER_RIGHTS: &str = include_str!("../../../deploy/redis/worker.rights");
 /// What anybody may: see that it is there.
 const REDIS_STRANGER: &str = "user default on nopass resetkeys resetchannels -@all +ping +info";
 
@@ -67,8 +68,8 @@ pub(super) fn redis_users(folder: &Path) -> Result<Vec<String>> {
     Ok(vec![
         REDIS_STRANGER.to_owned(),
         user(REDIS_OWNER, "~* &* +@all")?,
-        user(GATEWAY_ROLE, REDIS_RIGHTS)?,
-        user(WORKER_ROLE, REDIS_RIGHTS)?,
+        user(GATEWAY_ROLE, GATEWAY_RIGHTS)?,
+        user(WORKER_ROLE, WORKER_RIGHTS)?,
     ])
 }
 
