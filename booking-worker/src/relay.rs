@@ -60,6 +60,8 @@ pub struct Relay {
     partition: Partition,
     after_ms: u64,
     cursor: u64,
+    /// Age of the oldest entry met since the round began (ms).
+    oldest_ms: u64,
     published: HashMap<BookingId, Again>,
     /// Fields of unreadable entries that are known to be parked.
     parked: HashSet<String>,
@@ -80,6 +82,7 @@ impl Relay {
             partition,
             after_ms,
             cursor: 0,
+            oldest_ms: 0,
             published: HashMap::new(),
             parked: HashSet::new(),
         }
@@ -94,6 +97,8 @@ impl Relay {
             .await?;
         self.park_unreadable(&outbox.unreadable).await?;
         let now = self.servers.clock.now();
+        let ages = outbox.bookings.iter().map(|booking| now.since(booking.id.minted_at()));
+        self.oldest_ms = ages.fold(self.oldest_ms, u64::max);
         let old: Vec<Booking> =
             outbox.bookings.into_iter().filter(|b| is_stuck(b.id, now, self.after_ms)).collect();
         let (settled, rowless) = self.settle(old).await?;
@@ -101,6 +106,8 @@ impl Relay {
         self.cursor = cursor;
         if cursor == 0 {
             self.forget();
+            let oldest = Duration::from_millis(std::mem::take(&mut self.oldest_ms));
+            note_oldest(self.partition, oldest.as_secs_f64());
         }
         Ok(Relayed { settled, published, is_round_over: cursor == 0 })
     }
@@ -230,12 +237,22 @@ async fn run(mut relay: Relay, interval: Duration, shutdown: CancellationToken) 
     let mut fault = Fault::of(format!("relaying partition {}", relay.partition));
     loop {
         let relayed = fault.note(relay.step().await);
+        if relayed.is_none() {
+            // Nobody knows what waits: a number of before must not pass for one of now.
+            note_oldest(relay.partition, f64::NAN);
+        }
         let is_more = relayed.is_some_and(|relayed| !relayed.is_round_over);
         let wait = if is_more { Duration::from_millis(1) } else { interval };
         if !pause(&shutdown, wait).await {
             break;
         }
     }
+}
+
+/// L1 as a gauge: how long the oldest accepted booking waits for its row to be settled (s).
+fn note_oldest(partition: Partition, seconds: f64) {
+    let partition = partition.to_string();
+    metrics::gauge!("slotrush_outbox_oldest_seconds", "partition" => partition).set(seconds);
 }
 
 /// Tells whether an entry has stood for so long that nobody else will carry it. An id from the

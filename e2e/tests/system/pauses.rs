@@ -163,8 +163,17 @@ async fn a_commit_whose_answer_is_lost_is_repeated_and_books_once() -> Result<()
         count(&metrics, "slotrush_persist_batch_size")?,
     );
     ensure!(tried > answered, "no answer was lost: {tried} tries, {answered} answers");
+    eventually("the outbox to be seen empty, in every partition", SOON, || async {
+        let metrics = system.workers[0].metrics().await.ok()?;
+        let mut ages = metrics.lines().filter_map(|line| line.strip_prefix(OLDEST)).peekable();
+        (ages.peek().is_some() && ages.all(|age| age.ends_with(" 0"))).then_some(())
+    })
+    .await?;
     system.finish().await
 }
+
+/// How long the oldest entry of a partition's outbox waits.
+const OLDEST: &str = "slotrush_outbox_oldest_seconds{";
 
 /// How often a histogram of the metrics was recorded.
 fn count(metrics: &str, name: &str) -> Result<u64> {
