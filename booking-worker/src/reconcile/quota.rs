@@ -21,6 +21,11 @@ impl PartitionReconciler {
         let is_known = self.applied.as_ref() == Some(&current.nonce);
         let grants =
             if is_known { changed } else { ledger.grants(self.partition, current.epoch).await? };
+        if grants.iter().any(|grant| !self.told.windows.contains_key(&grant.release)) {
+            // Preheated since windows were read. Without its window no place of it would be sold.
+            let windows = self.servers.ledger.windows().await?;
+            self.tell_windows(current, &windows).await?;
+        }
         // Whatever stops this half-way makes the next round apply everything.
         self.applied = None;
         if self.apply(current, &grants).await? {

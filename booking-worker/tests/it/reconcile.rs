@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use booking::{Nonce, State};
+use booking_worker::reconcile::Round;
 use inventory::Hold;
 use ledger::epoch::EpochState;
 use ledger::release::ReleaseVerb;
@@ -19,6 +20,16 @@ async fn one_round_puts_a_preheated_release_on_sale() -> Result<()> {
     }
     assert_eq!(world.left().await?, 6, "a round more or less changes nothing");
     assert_eq!(world.epochs(EpochState::Open).await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_release_preheated_since_windows_were_read_is_on_sale_with_its_places() -> Result<()> {
+    let world = World::start(&[2]).await?;
+    let round = Round { windows: Vec::new(), ..world.round().await? };
+    world.reconciler().tick(&round).await?;
+    assert_eq!(world.left().await?, 2);
+    world.win(0, world.slots[0]).await?;
     Ok(())
 }
 
