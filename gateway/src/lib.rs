@@ -158,7 +158,7 @@ fn start(
         epochs,
         minter: Minter::new(ledger.clone(), Arc::clone(&clock)),
         memory: Memory::default(),
-        facts: FactsCache::new(ledger.clone()),
+        facts: FactsCache::start(ledger.clone()),
         offers: Offers::new(ledger.clone()),
         admissions: Arc::new(Semaphore::new(settings.calls.admissions_max)),
         tasks: TaskTracker::new(),

@@ -1,6 +1,7 @@
 //! What admission must know of a session: its date and place, when its slots begin, and the
 //! hospital's limits.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use booking::rules::Limits;
 use booking::{DepartmentId, HospitalId, SessionId, SlotId, UnixMs};
 use jiff::tz::TimeZone;
 use ledger::Ledger;
-use tokio::sync::Semaphore;
+use ledger::catalogue::session::SessionFacts;
+use tokio::sync::{mpsc, oneshot};
 
 use super::recent::Recent;
 
@@ -41,23 +43,36 @@ const TTL: Duration = Duration::from_secs(30);
 const SESSIONS_MAX: usize = 20_000;
 /// A hospital does not move: its zone is known while PostgreSQL is away for an hour or two.
 const ZONE_TTL: Duration = Duration::from_hours(1);
-const LOOK_UPS_MAX: usize = 8;
+/// Sessions asked for and not looked up yet, at most: further ones count as not known.
+const WAITING_MAX: usize = 20_000;
+const SESSIONS_PER_QUERY_MAX: usize = 200;
 
-/// The facts of sessions, cached.
+type Known = Recent<SessionId, Option<Arc<Facts>>>;
+
+/// The facts of sessions, cached. Those that are not known are looked up many at once: at the opening
+/// patients ask for places of thousands of sessions within a second.
 #[derive(Debug)]
 pub struct FactsCache {
-    ledger: Ledger,
-    known: Arc<Recent<SessionId, Option<Arc<Facts>>>>,
+    known: Arc<Known>,
     zones: Arc<Recent<SessionId, TimeZone>>,
-    look_ups: Arc<Semaphore>,
+    questions: mpsc::Sender<Question>,
+}
+
+/// A session to be looked up, and whoever waits for it.
+#[derive(Debug)]
+struct Question {
+    session: SessionId,
+    asker: Option<oneshot::Sender<Option<Arc<Facts>>>>,
 }
 
 impl FactsCache {
-    /// Starts knowing nothing.
-    pub fn new(ledger: Ledger) -> Self {
+    /// Starts knowing nothing, and the task that asks.
+    pub fn start(ledger: Ledger) -> Self {
         let known = Arc::new(Recent::new(TTL, SESSIONS_MAX));
         let zones = Arc::new(Recent::new(ZONE_TTL, SESSIONS_MAX));
-        Self { ledger, known, zones, look_ups: Arc::new(Semaphore::new(LOOK_UPS_MAX)) }
+        let (questions, receiver) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(look_up_all(ledger, Arc::clone(&known), receiver));
+        Self { known, zones, questions }
     }
 
     /// Returns what is known at once. A session not known yet is looked up behind the caller's
@@ -66,13 +81,10 @@ impl FactsCache {
         if let Some(known) = self.known.get(&session) {
             return known;
         }
-        if let Ok(turn) = Arc::clone(&self.look_ups).try_acquire_owned() {
+        if self.questions.try_send(Question { session, asker: None }).is_ok() {
             // Remembered as unknown meanwhile, so that one look-up serves all who ask.
-            self.known.put(session, None);
-            let (ledger, known) = (self.ledger.clone(), Arc::clone(&self.known));
-            tokio::spawn(async move {
-                let _turn = turn;
-                look_up(&ledger, &known, session).await;
+            self.known.update(&session, |entry| {
+                entry.get_or_insert(None);
             });
         }
         None
@@ -83,18 +95,9 @@ impl FactsCache {
         if let Some(Some(known)) = self.known.get(&session) {
             return Some(known);
         }
-        let (ledger, known) = (self.ledger.clone(), Arc::clone(&self.known));
-        let turns = Arc::clone(&self.look_ups);
-        // In a task: a wait that ends must not cancel the query. Those who wait for a turn mostly
-        // find what the ones before them looked up.
-        let asked = tokio::spawn(async move {
-            let _turn = tokio::time::timeout(limit, turns.acquire_owned()).await.ok()?.ok()?;
-            match known.get(&session) {
-                Some(Some(known)) => Some(known),
-                Some(None) | None => look_up(&ledger, &known, session).await,
-            }
-        });
-        tokio::time::timeout(limit, asked).await.ok()?.ok()?
+        let (sender, receiver) = oneshot::channel();
+        self.questions.try_send(Question { session, asker: Some(sender) }).ok()?;
+        tokio::time::timeout(limit, receiver).await.ok()?.ok()?
     }
 
     /// Returns the time zone of the session's hospital, looking it up if need be, within `limit`.
@@ -108,31 +111,50 @@ impl FactsCache {
     }
 }
 
-async fn look_up(
-    ledger: &Ledger,
-    known: &Recent<SessionId, Option<Arc<Facts>>>,
-    session: SessionId,
-) -> Option<Arc<Facts>> {
-    match ledger.session_facts(session).await {
-        Ok(facts) => {
-            let facts = facts.map(|facts| {
-                let zone = TimeZone::get(&facts.time_zone).unwrap_or(TimeZone::UTC);
-                Arc::new(Facts {
-                    hospital: facts.hospital,
-                    department: facts.department,
-                    day: facts.day,
-                    limits: facts.limits,
-                    zone,
-                    starts: facts.starts,
-                })
-            });
-            known.put(session, facts.clone());
-            facts
+/// Whoever asks while a query runs waits for the next one, and all of them share it.
+async fn look_up_all(ledger: Ledger, known: Arc<Known>, mut questions: mpsc::Receiver<Question>) {
+    let mut batch = Vec::new();
+    while questions.recv_many(&mut batch, SESSIONS_PER_QUERY_MAX).await > 0 {
+        // What the query before brought is not asked for again.
+        let missing = batch.iter().map(|question| question.session);
+        let missing = missing.filter(|session| !matches!(known.get(session), Some(Some(_))));
+        let missing: BTreeSet<SessionId> = missing.collect();
+        if !missing.is_empty() {
+            look_up(&ledger, &known, missing.into_iter().collect()).await;
+        }
+        for Question { session, asker } in batch.drain(..) {
+            if let Some(asker) = asker {
+                // Whoever left meanwhile needs no answer.
+                let _ = asker.send(known.get(&session).flatten());
+            }
+        }
+    }
+}
+
+async fn look_up(ledger: &Ledger, known: &Known, sessions: Vec<SessionId>) {
+    match ledger.session_facts(&sessions).await {
+        Ok(found) => {
+            let mut found: HashMap<SessionId, SessionFacts> = found.into_iter().collect();
+            for session in sessions {
+                known.put(session, found.remove(&session).map(|facts| Arc::new(read(facts))));
+            }
         }
         Err(error) => {
-            tracing::debug!(%error, "a session could not be looked up");
-            known.update(&session, |entry| *entry = None);
-            None
+            tracing::debug!(%error, "sessions could not be looked up");
+            for session in sessions {
+                known.update(&session, |entry| *entry = None);
+            }
         }
+    }
+}
+
+fn read(facts: SessionFacts) -> Facts {
+    Facts {
+        hospital: facts.hospital,
+        department: facts.department,
+        day: facts.day,
+        limits: facts.limits,
+        zone: TimeZone::get(&facts.time_zone).unwrap_or(TimeZone::UTC),
+        starts: facts.starts,
     }
 }

@@ -219,27 +219,16 @@ impl Ledger {
         .await
     }
 
-    /// Tells what admission must know of a session.
-    pub async fn session_facts(&self, id: SessionId) -> Result<Option<SessionFacts>, Error> {
-        type Row = (i64, i64, i32, Option<i16>, Option<i16>, Option<i16>, String, bool, Vec<i64>);
-        let row: Option<Row> = self
-            .run(move |pool| async move {
-                sqlx::query_as(FACTS).bind(id.get()).fetch_optional(&pool).await
-            })
+    /// Tells what admission must know of these sessions; those that are not there are left out.
+    pub async fn session_facts(
+        &self,
+        ids: &[SessionId],
+    ) -> Result<Vec<(SessionId, SessionFacts)>, Error> {
+        let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
+        let rows: Vec<FactsRow> = self
+            .run(move |pool| async move { sqlx::query_as(FACTS).bind(ids).fetch_all(&pool).await })
             .await?;
-        Ok(row.map(
-            |(hospital, department, day, per_day, per_dd, per_week, time_zone, off, starts)| {
-                SessionFacts {
-                    hospital: HospitalId::from(hospital),
-                    department: DepartmentId::from(department),
-                    day,
-                    limits: read_limits(per_day, per_dd, per_week),
-                    time_zone,
-                    is_withdrawn: off,
-                    starts: starts.into_iter().map(UnixMs).collect(),
-                }
-            },
-        ))
+        Ok(rows.into_iter().map(FactsRow::read).collect())
     }
 
     async fn with_slots(&self, rows: Vec<SessionRow>) -> Result<Vec<Session>, Error> {
@@ -260,6 +249,35 @@ impl Ledger {
             }
         }
         Ok(sessions)
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct FactsRow {
+    id: i64,
+    hospital_id: i64,
+    department_id: i64,
+    day: i32,
+    per_day_max: Option<i16>,
+    per_department_day_max: Option<i16>,
+    per_week_max: Option<i16>,
+    time_zone: String,
+    is_withdrawn: bool,
+    starts_ms: Vec<i64>,
+}
+
+impl FactsRow {
+    fn read(self) -> (SessionId, SessionFacts) {
+        let facts = SessionFacts {
+            hospital: HospitalId::from(self.hospital_id),
+            department: DepartmentId::from(self.department_id),
+            day: self.day,
+            limits: read_limits(self.per_day_max, self.per_department_day_max, self.per_week_max),
+            time_zone: self.time_zone,
+            is_withdrawn: self.is_withdrawn,
+            starts: self.starts_ms.into_iter().map(UnixMs).collect(),
+        };
+        (SessionId::from(self.id), facts)
     }
 }
 
@@ -337,11 +355,12 @@ const ZONE: &str = "
     WHERE department.id = coalesce($2, (SELECT department_id FROM doctor WHERE id = $1))";
 
 const FACTS: &str = "
-    SELECT s.hospital_id, s.department_id, s.on_date - DATE '1970-01-01',
+    SELECT s.id, s.hospital_id, s.department_id, s.on_date - DATE '1970-01-01' AS day,
            hospital.per_day_max, hospital.per_department_day_max, hospital.per_week_max,
-           hospital.time_zone, s.withdrawn_at IS NOT NULL,
+           hospital.time_zone, s.withdrawn_at IS NOT NULL AS is_withdrawn,
            -- In the order of their ids, which is that of their ordinals from 0.
-           ARRAY(SELECT unix_ms(slot.starts_at) FROM slot WHERE slot.session_id = s.id ORDER BY slot.id)
+           ARRAY(SELECT unix_ms(slot.starts_at) FROM slot
+               WHERE slot.session_id = s.id ORDER BY slot.id) AS starts_ms
     FROM session s
     JOIN hospital ON hospital.id = s.hospital_id
-    WHERE s.id = $1";
+    WHERE s.id = ANY ($1)";
