@@ -106,6 +106,18 @@ pub enum Verdict {
     Stretch,
 }
 
+impl Verdict {
+    /// Its word in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missed => "missed",
+            Self::Gate => "gate",
+            Self::Target => "target",
+            Self::Stretch => "stretch",
+        }
+    }
+}
+
 impl Goal {
     /// A goal for a rate.
     pub const fn at_least(gate: f64, target: f64, stretch: f64) -> Self {

@@ -1,4 +1,4 @@
-//! The direct way to book: see `direct --help`.
+//! The usual ways to book: see `direct --help`.
 
 use std::process::ExitCode;
 

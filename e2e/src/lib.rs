@@ -12,7 +12,7 @@
 //!
 //! Read first: [`System`], then [`Rush`], then `tests/system/`.
 
-mod accounts;
+pub mod accounts;
 pub mod admin;
 pub mod audit;
 pub mod chaos;

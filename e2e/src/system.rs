@@ -28,7 +28,8 @@ use crate::program::{Program, command};
 use crate::reach::redis_command;
 use crate::{Options, Person, SOON};
 
-pub(crate) const PARTITIONS: u8 = 2;
+/// Of every system here.
+pub const PARTITIONS: u8 = 2;
 /// Keep-alive connections of patients who act one by one.
 const CONNECTIONS: usize = 16;
 /// How long their requests may take: nothing of what they ask waits longer than a second.
@@ -303,7 +304,7 @@ impl Start<'_> {
 }
 
 /// What an operator does before the first start: keys, tables, queues, an admin.
-pub(crate) async fn prepare_database(
+pub async fn prepare_database(
     shared: &[(&'static str, String)],
     keys: &Path,
     accounts: Option<&Accounts>,
@@ -336,7 +337,8 @@ async fn succeed(command: Command) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn target(shared: &[(&'static str, String)]) -> Result<Target> {
+/// Where such a system is, for those who look at it.
+pub fn target(shared: &[(&'static str, String)]) -> Result<Target> {
     let value = |name| {
         let found = shared.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| value.clone()).context(name)
@@ -351,16 +353,19 @@ pub(crate) fn target(shared: &[(&'static str, String)]) -> Result<Target> {
     })
 }
 
-pub(crate) fn key_files(keys: &Path) -> [(&'static str, String); 2] {
+/// Settings that name the keys in this folder.
+pub fn key_files(keys: &Path) -> [(&'static str, String); 2] {
     use gateway::auth::keys::{DATA_KEY, TOKEN_KEY};
     let path = |name| keys.join(name).display().to_string();
     [("SLOTRUSH_TOKEN_KEY_FILE", path(TOKEN_KEY)), ("SLOTRUSH_DATA_KEY_FILE", path(DATA_KEY))]
 }
 
-pub(crate) fn address(port: u16) -> String {
+/// `127.0.0.1:port`
+pub fn address(port: u16) -> String {
     format!("127.0.0.1:{port}")
 }
 
-pub(crate) fn url_of(port: u16) -> Result<Url> {
+/// `http://127.0.0.1:port`
+pub fn url_of(port: u16) -> Result<Url> {
     Ok(Url::parse(&format!("http://{}", address(port)))?)
 }

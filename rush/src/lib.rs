@@ -19,7 +19,6 @@ pub mod audit;
 pub mod client;
 pub mod crowd;
 pub mod data;
-pub mod direct;
 pub mod example;
 pub mod history;
 pub mod patient;
@@ -50,7 +49,6 @@ pub async fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::Data(args) => data::write(&args).await.map(|()| true),
         Command::Example(args) => example::show(&args).await.map(|()| true),
         Command::Audit(args) => audit_again(&args).await,
-        Command::Direct(args) => direct::run(&args).await.map(|()| true),
     }
 }
 

@@ -29,8 +29,6 @@ pub enum Command {
     Audit(Box<AuditArgs>),
     /// Register a patient, put a few places on offer and print how to book one by hand
     Example(Box<ExampleArgs>),
-    /// Let everybody ask once for one slot at a server that books directly, for comparison
-    Direct(Box<DirectArgs>),
 }
 
 /// A running system.
@@ -140,26 +138,6 @@ pub struct RunArgs {
     /// Seed of the crowd's behaviour, to see the same crowd again
     #[arg(long)]
     pub seed: Option<u64>,
-}
-
-/// `rush direct`
-#[derive(Clone, Debug, Args)]
-pub struct DirectArgs {
-    /// The server's address
-    #[arg(long, env = "SLOTRUSH_GATEWAY_URL")]
-    pub gateway: Url,
-    /// The slot
-    #[arg(long, default_value_t = 1)]
-    pub slot: i64,
-    /// Who.
-    #[command(flatten)]
-    pub crowd: Crowd,
-    /// Keep-alive connections
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=8_192))]
-    pub connections: u32,
-    /// How long one request may take, s
-    #[arg(long, default_value_t = 30)]
-    pub request_timeout_s: u64,
 }
 
 /// `rush data`

@@ -102,6 +102,11 @@ impl Rabbit {
         self.port
     }
 
+    /// The node's process.
+    pub fn pid(&self) -> u32 {
+        self.node.id().pid
+    }
+
     /// SIGKILL to the node, and waits for its end.
     #[expect(clippy::unused_async, reason = "the same shape as the other servers' kill")]
     pub async fn kill(&mut self) -> Result<()> {

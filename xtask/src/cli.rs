@@ -26,7 +26,10 @@ pub(crate) struct Cli {
 enum Command {
     /// Watch a release from nothing: a crowd rushes for its places, then everything is audited
     Demo(Demo),
-    /// Compare bookings of one hot slot: directly with a row lock, and through this pipeline
+    /// Measure the pipeline beside the usual ways to book, on private servers, and judge the ratios
+    ///
+    /// Interleaved rounds with an A/A control; every round's books must balance. About five minutes
+    /// with --quick, half an hour without.
     Bench(Bench),
     /// Break everything around the system while patients book, and judge every invariant
     ///

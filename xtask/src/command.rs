@@ -76,9 +76,9 @@ pub(crate) async fn build_programs(is_release: bool) -> Result<()> {
     succeed(build().args(build_kind(is_release))).await
 }
 
-/// Builds the same and what the comparison compares them with, optimised.
-pub(crate) async fn build_comparison() -> Result<()> {
-    succeed(build().args(["-p", "direct"]).args(build_kind(true))).await
+/// Builds the same and what measures them and what they are compared with, optimised.
+pub(crate) async fn build_bench() -> Result<()> {
+    succeed(build().args(["-p", "direct", "-p", "bench"]).args(build_kind(true))).await
 }
 
 /// Builds the same and what breaks them, not optimised: that is built fastest, and tests have it.

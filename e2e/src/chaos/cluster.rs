@@ -12,10 +12,9 @@ use rush::tokens::Minter;
 use secrecy::{ExposeSecret as _, SecretString};
 use testkit::{Postgres, Proxy, Rabbit, ensure_database, free_port, unique};
 
-use super::accounts::{self, RedisUser};
 use super::redis_pair::RedisPair;
 use super::report::LostByFailover;
-use crate::accounts::{Account, Accounts};
+use crate::accounts::{Account, Accounts, RedisUser};
 use crate::program::Program;
 use crate::system::{PARTITIONS, address, key_files, prepare_database, target, url_of};
 
@@ -71,7 +70,7 @@ impl Cluster {
     /// Starts everything in `folder`; returns when the programs are ready.
     pub(super) async fn start(folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let users = RedisUser::both();
+        let users = RedisUser::both_secret();
         let (redis, rabbit, postgres) = (
             RedisPair::start(folder, &users.each_ref().map(RedisUser::line)).await?,
             Rabbit::start_in(&folder.join("rabbit"), free_port()).await?,
@@ -79,7 +78,7 @@ impl Cluster {
         );
         let lookout = Proxy::start(&redis.url()).await?;
         let database = ensure_database(&postgres.url(), "chaos").await?;
-        let accounts = accounts::make(&database, &redis.url(), &users, &rabbit).await?;
+        let accounts = Accounts::make_private(&database, &redis.url(), &users, &rabbit).await?;
         let shared = vec![
             ("SLOTRUSH_REDIS_URL", lookout.url()),
             ("SLOTRUSH_AMQP_URL", rabbit.url()),

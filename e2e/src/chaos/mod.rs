@@ -11,7 +11,6 @@
 //!
 //! Read first: `round.rs`, then `fault.rs`, then `strike.rs`.
 
-mod accounts;
 mod cluster;
 mod crowd;
 mod echo;

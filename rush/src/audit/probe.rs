@@ -139,6 +139,16 @@ impl Probe {
         &self.ledger
     }
 
+    /// Returns Redis.
+    pub fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// Returns how many partitions there are.
+    pub fn partitions(&self) -> PartitionCount {
+        self.partitions
+    }
+
     /// Waits until nothing moves, at most `within`; returns the last look.
     pub async fn settle(&self, within: Duration) -> Stillness {
         let deadline = Instant::now() + within;

@@ -116,11 +116,6 @@ impl Stack {
         self.server_url("postgres")
     }
 
-    /// The process of a part.
-    pub(crate) fn pid(&self, name: &str) -> Option<u32> {
-        self.state.parts.get(name)?.id().map(|id| id.pid)
-    }
-
     /// Where the keys of this stack are.
     pub(crate) fn keys_folder(&self) -> PathBuf {
         self.folder.join("keys")

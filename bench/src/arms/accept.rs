@@ -1,0 +1,76 @@
+//! How many bookings are taken: Redis alone (B1), the gateway with the worker paused (A1) and running (A2).
+
+use anyhow::{Result, ensure};
+
+use super::{Rig, round_of};
+use crate::load::Outcome;
+use crate::world::{Bookings, Parts};
+
+/// Connections, and the names of the arms.
+const WIDTHS: [(usize, [&str; 3]); 2] =
+    [(64, ["B1-64", "A1-64", "A2-64"]), (256, ["B1-256", "A1-256", "A2-256"])];
+/// Holds of a second, about: how many make a round.
+const HOLDS_PER_S: f64 = 30_000.0;
+
+impl Rig<'_> {
+    /// Plays B1, A1 and A2 with both numbers of connections, and B0 beside them.
+    pub(super) async fn accept(&mut self) -> Result<()> {
+        for cycle in 0..self.pace.cycles {
+            (self.say)(&format!(
+                "accept, round {}: Redis alone, gateway, gateway and worker",
+                cycle + 1
+            ));
+            self.empty().await?;
+            for (connections, [bare, paused, running]) in WIDTHS {
+                for arm in Self::order(cycle, 3) {
+                    match arm {
+                        0 => self.bare_holds(bare, connections).await?,
+                        1 => self.accepted(paused, connections, true).await?,
+                        _ => self.accepted(running, connections, false).await?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn bare_holds(&mut self, arm: &'static str, connections: usize) -> Result<()> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a few 100,000"
+        )]
+        let count = (HOLDS_PER_S * self.pace.round.as_secs_f64()) as u32;
+        let parts: Parts = vec![("redis", self.bare.pid())];
+        let before = super::Costs::begin(&parts);
+        let per_s = self.bare.hold(u32::try_from(connections)?, count).await?;
+        let round = before.end().alone(per_s, u64::from(count));
+        self.results.add(arm, round);
+        Ok(())
+    }
+
+    async fn accepted(
+        &mut self,
+        arm: &'static str,
+        connections: usize,
+        is_paused: bool,
+    ) -> Result<()> {
+        let offer = self.hot_slot().await?;
+        let after = self.newest().await?;
+        let work = Bookings::new(&self.world.crowd, "/v1/bookings", &offer.slots, 1, 0);
+        if is_paused {
+            self.world.worker.pause();
+        }
+        let parts = self.world.parts();
+        let loaded = self.load(self.world.port, connections, &parts, work).await;
+        if is_paused {
+            self.world.worker.resume();
+        }
+        let (report, work, costs) = loaded?;
+        let shed = report.all().shed;
+        ensure!(shed == 0, "{shed} were turned away: {}", work.complaint());
+        self.balanced(after, report.all().accepted).await?;
+        self.results.add(arm, round_of(Outcome::Accepted, &report, &costs));
+        Ok(())
+    }
+}

@@ -1,0 +1,237 @@
+//! Latency under offered load: F1, F3, F4, the curves; and the storm at t = 0 (F5).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use bytes::Bytes;
+use e2e::system::url_of;
+use hyper::Method;
+use hyper::header::HeaderValue;
+use rush::client::{Client, Sent};
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::{DRAIN_MAX, Rig, local};
+use crate::latency::{Latency, Percentiles};
+use crate::load::open::{self, Arrivals};
+use crate::load::{Counts, Outcome, storm};
+use crate::world::{Again, Bookings, Taken};
+
+/// Connections that bookings come over.
+const CONNECTIONS: usize = 256;
+/// Offered load of the steps, as shares of what is accepted at saturation.
+const LOADS: [f64; 6] = [0.25, 0.5, 0.75, 1.0, 1.2, 1.5];
+const HALF: f64 = 0.5;
+const OVER: f64 = 1.2;
+/// Requests that may wait for a connection.
+const WAITING_MAX: usize = 100_000;
+/// Empty requests a second, beside the half load.
+const EMPTY_PER_S: f64 = 100.0;
+/// Followers of bookings at once: a booking is followed if one of them is free.
+const FOLLOWERS: usize = 32;
+/// How long following may take.
+const FOLLOW_MAX: Duration = Duration::from_secs(25);
+/// Connections of the storm, within what time, and when an answer is in time.
+const STORM: (usize, Duration, Duration) =
+    (10_000, Duration::from_millis(100), Duration::from_secs(2));
+
+/// What one offered load gave.
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    /// Of what is accepted at saturation.
+    pub share: f64,
+    /// Offered, requests/s.
+    pub offered_per_s: f64,
+    /// By outcome.
+    pub counts: Counts,
+    /// Never sent.
+    pub unsent: u64,
+    /// Of the accepted, from intended start.
+    pub accepted: Percentiles,
+    /// Of those turned away.
+    pub shed: Percentiles,
+}
+
+impl Step {
+    /// What of the offered was turned away or never sent, 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "fewer than 2^53")]
+    pub fn shed_share(&self) -> f64 {
+        let offered = self.counts.total() + self.unsent;
+        (self.counts.shed + self.unsent) as f64 / offered.max(1) as f64
+    }
+}
+
+impl Rig<'_> {
+    /// Finds saturation, then offers shares of it.
+    pub(super) async fn latency(&mut self) -> Result<()> {
+        let full = self.saturation().await?;
+        self.results.note("saturation_per_s", full);
+        for cycle in 0..self.pace.cycles {
+            for index in Self::order(cycle, LOADS.len()) {
+                let share = LOADS[index];
+                (self.say)(&format!(
+                    "latency, round {}: {:.0} % of {full:.0} bookings/s",
+                    cycle + 1,
+                    share * 100.0
+                ));
+                let step = self.step(share, share * full).await?;
+                if (share - HALF).abs() < f64::EPSILON {
+                    self.results.note("half_p99_ms", step.accepted.p99_ms);
+                    self.results.note("half_p99_9_ms", step.accepted.p99_9_ms);
+                } else if (share - OVER).abs() < f64::EPSILON {
+                    self.results.note("over_p99_9_ms", step.accepted.p99_9_ms);
+                }
+                self.results.curve.push(step);
+            }
+            (self.say)(&format!("latency, round {}: ten thousand at once", cycle + 1));
+            self.storm().await?;
+        }
+        Ok(())
+    }
+
+    async fn saturation(&mut self) -> Result<f64> {
+        (self.say)("latency: looking for saturation");
+        let offer = self.hot_slot().await?;
+        let after = self.newest().await?;
+        let work = Bookings::new(&self.world.crowd, "/v1/bookings", &offer.slots, 1, 0);
+        let parts = self.world.parts();
+        let (report, _, _) = self.load(self.world.port, CONNECTIONS, &parts, work).await?;
+        self.balanced(after, report.all().accepted).await?;
+        Ok(report.per_second(Outcome::Accepted))
+    }
+
+    async fn step(&mut self, share: f64, rate_per_s: f64) -> Result<Step> {
+        let offer = self.hot_slot().await?;
+        let after = self.newest().await?;
+        let is_half = (share - HALF).abs() < f64::EPSILON;
+        let (tell, told) = mpsc::channel(1);
+        let mut work = Bookings::new(&self.world.crowd, "/v1/bookings", &offer.slots, 1, 0);
+        if is_half {
+            work = work.telling(tell);
+        } else {
+            drop(tell);
+        }
+        let plan = open::Plan {
+            address: local(self.world.port),
+            connections: CONNECTIONS,
+            rate_per_s,
+            arrivals: Arrivals::Poisson { seed: 7 },
+            warm_up: self.pace.warm_up,
+            duration: self.pace.round,
+            waiting_max: WAITING_MAX,
+            drain: DRAIN_MAX,
+        };
+        let loaded = open::run(plan, work);
+        let report = if is_half {
+            let lasts = self.pace.warm_up + self.pace.round;
+            let beside = async {
+                tokio::try_join!(self.probed(lasts), self.empty_beside(lasts), self.follow(told))
+            };
+            let (loaded, beside) = tokio::join!(loaded, beside);
+            let (confirm_p99_ms, empty_p99_ms, certain) = beside?;
+            ensure!(certain.percentiles().count > 0, "no booking was followed to its end");
+            self.results.note("confirm_p99_ms", confirm_p99_ms);
+            self.results.note("empty_p99_ms", empty_p99_ms);
+            self.results.note("certain_p99_ms", certain.percentiles().p99_ms);
+            loaded?.0
+        } else {
+            loaded.await?.0
+        };
+        let all = report.counts.and(&report.warm_up);
+        ensure!(all.failed == 0 && all.lost == 0, "{} failed, {} lost", all.failed, all.lost);
+        self.balanced(after, all.accepted).await?;
+        Ok(Step {
+            share,
+            offered_per_s: rate_per_s,
+            counts: report.counts,
+            unsent: report.unsent,
+            accepted: report.latencies.of(Outcome::Accepted).percentiles(),
+            shed: report.latencies.of(Outcome::Shed).percentiles(),
+        })
+    }
+
+    /// B5: how long the broker takes to confirm one message at that moment.
+    async fn probed(&self, lasts: Duration) -> Result<f64> {
+        self.other.probe(lasts).await
+    }
+
+    /// How long an empty answer takes at that moment.
+    async fn empty_beside(&self, lasts: Duration) -> Result<f64> {
+        let request = Bytes::from_static(b"GET /empty HTTP/1.1\r\nhost: bench\r\n\r\n");
+        let plan = open::Plan {
+            address: local(self.other.port),
+            connections: 4,
+            rate_per_s: EMPTY_PER_S,
+            arrivals: Arrivals::Uniform,
+            warm_up: self.pace.warm_up,
+            duration: lasts.saturating_sub(self.pace.warm_up),
+            waiting_max: WAITING_MAX,
+            drain: DRAIN_MAX,
+        };
+        let (report, _) = open::run(plan, Again::new(vec![request], 204)).await?;
+        Ok(report.latencies.of(Outcome::Accepted).percentiles().p99_ms)
+    }
+
+    /// F4: follows some of the accepted bookings to their end, as their patients do: from the answer
+    /// "queued" until "booked" was read.
+    async fn follow(&self, mut told: mpsc::Receiver<Taken>) -> Result<Latency> {
+        let client = Client::new(&url_of(self.world.port)?, FOLLOWERS, FOLLOW_MAX)?;
+        client.warm(FOLLOWERS).await;
+        let (client, mut latency) = (Arc::new(client), Latency::default());
+        let mut followers = JoinSet::new();
+        let mut is_over = false;
+        while !is_over || !followers.is_empty() {
+            tokio::select! {
+                taken = told.recv(), if !is_over && followers.len() < FOLLOWERS => {
+                    let Some(taken) = taken else { is_over = true; continue };
+                    let headers = self.world.crowd.headers(taken.patient);
+                    let client = Arc::clone(&client);
+                    followers.spawn(async move { follow_one(&client, &headers, &taken).await });
+                }
+                Some(ended) = followers.join_next() => latency.record(ended??),
+            }
+        }
+        Ok(latency)
+    }
+
+    /// F5: everybody clicks when the clock strikes.
+    async fn storm(&mut self) -> Result<()> {
+        let (connections, window, answer_max) = STORM;
+        let offer = self.hot_slot().await?;
+        let after = self.newest().await?;
+        let work = Bookings::new(&self.world.crowd, "/v1/bookings", &offer.slots, 1, 0);
+        let plan = storm::Plan {
+            address: local(self.world.port),
+            connections,
+            window,
+            sources: 1,
+            threads: 2,
+            answer_max,
+            drain: DRAIN_MAX,
+        };
+        let (report, _) = storm::run(plan, work).await?;
+        ensure!(report.counts.failed == 0, "{} failed", report.counts.failed);
+        self.balanced(after, report.counts.accepted).await?;
+        #[expect(clippy::cast_precision_loss, reason = "some 10,000")]
+        self.results.note("storm_refused", (report.refused + report.unopened) as f64);
+        self.results.note("storm_answered", report.answered_share());
+        self.results.note("storm_opened_ms", report.opened_ms);
+        Ok(())
+    }
+}
+
+async fn follow_one(
+    client: &Client,
+    headers: &[(&'static str, HeaderValue)],
+    taken: &Taken,
+) -> Result<Duration> {
+    let path = format!("/v1/bookings/{}?wait=20", taken.id);
+    let sent = client.send(Method::GET, &path, headers, Bytes::new()).await;
+    let took = taken.at.elapsed();
+    let Sent::Reply(reply) = sent else { bail!("a booking could not be followed: {sent:?}") };
+    let view: serde_json::Value = serde_json::from_slice(&reply.body)?;
+    ensure!(view["status"] == "booked", "{} is {}", taken.id, view["status"]);
+    Ok(took)
+}

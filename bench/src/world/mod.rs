@@ -1,0 +1,227 @@
+//! Everything that is measured: private servers, one gateway and one worker as they run anywhere, and
+//! what they are compared with.
+
+mod bare;
+mod crowd;
+mod offer;
+mod other;
+mod work;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use booking::AccountId;
+use e2e::Program;
+use e2e::accounts::{Account, Accounts, RedisUser};
+use e2e::system::{PARTITIONS, address, key_files, prepare_database, target};
+use rush::audit::Probe;
+use rush::tokens::Minter;
+use secrecy::SecretString;
+use testkit::{Postgres, Process, Rabbit, Redis, ensure_database, free_port, unique};
+
+pub use bare::Bare;
+pub use crowd::Crowd;
+pub use offer::Offer;
+pub use other::{Drained, Other};
+pub use work::{Again, Bookings, Taken};
+
+/// How long nothing may move before a round is judged.
+const REST_MAX: Duration = Duration::from_mins(2);
+
+/// What runs. Fields end in this order: the programs first.
+#[derive(Debug)]
+pub struct World {
+    /// The gateway.
+    pub gateway: Program,
+    /// The worker that persists. What else a worker does, the reconciler does: one that is paused while it
+    /// holds a lock in PostgreSQL would stop the gateway, too.
+    pub worker: Program,
+    reconciler: Program,
+    /// Looks at the three servers.
+    pub probe: Probe,
+    /// Who may come.
+    pub crowd: Arc<Crowd>,
+    /// Where the gateway's patients connect.
+    pub port: u16,
+    /// Who makes what is on offer.
+    admin: AccountId,
+    database: String,
+    keys: PathBuf,
+    folder: PathBuf,
+    redis: Redis,
+    rabbit: Rabbit,
+    postgres: Postgres,
+}
+
+/// The processes whose processor time is told, by their names in the report.
+pub type Parts = Vec<(&'static str, u32)>;
+
+impl World {
+    /// Starts everything in `folder`, which is empty; returns when the programs are ready and
+    /// `patients` have accounts and tokens.
+    ///
+    /// # Errors
+    /// If anything does not start.
+    pub async fn start(folder: &Path, patients: u32) -> Result<Self> {
+        let users = RedisUser::both_secret();
+        let lines = users.each_ref().map(RedisUser::line);
+        let lines = lines.each_ref().map(String::as_str);
+        let redis = Redis::start_in(&folder.join("redis"), free_port(), &lines).await?;
+        let rabbit = Rabbit::start_in(&folder.join("rabbit"), free_port()).await?;
+        let postgres = Postgres::start_in(&folder.join("postgres"), free_port()).await?;
+        let database = ensure_database(&postgres.url(), "slotrush").await?;
+        let accounts = Accounts::make_private(&database, &redis.url(), &users, &rabbit).await?;
+        let shared = vec![
+            ("SLOTRUSH_REDIS_URL", redis.url()),
+            ("SLOTRUSH_AMQP_URL", rabbit.url()),
+            ("SLOTRUSH_DATABASE_URL", database.clone()),
+            ("SLOTRUSH_QUEUE_PREFIX", unique()),
+            ("SLOTRUSH_PARTITIONS", PARTITIONS.to_string()),
+        ];
+        let keys = folder.join("keys");
+        let password = SecretString::from(unique());
+        prepare_database(&shared, &keys, Some(&accounts), &password).await?;
+        let (gateway, [worker, reconciler], port) =
+            programs(&shared, &keys, &accounts, folder).await?;
+        let probe = Probe::new(&target(&shared)?)?;
+        let admin = offer::find_admin(&database).await?;
+        let minter = Minter::load(&keys.join(gateway::auth::keys::TOKEN_KEY))?;
+        let crowd = Arc::new(Crowd::gather(probe.ledger(), &minter, patients).await?);
+        let folder = folder.to_path_buf();
+        Ok(Self {
+            gateway,
+            worker,
+            reconciler,
+            probe,
+            crowd,
+            port,
+            admin,
+            database,
+            keys,
+            folder,
+            redis,
+            rabbit,
+            postgres,
+        })
+    }
+
+    /// The processes of the pipeline.
+    pub fn parts(&self) -> Parts {
+        vec![
+            ("gateway", self.gateway.id().pid),
+            ("worker", self.worker.id().pid),
+            ("reconciler", self.reconciler.id().pid),
+            ("redis", self.redis.pid()),
+            ("rabbitmq", self.rabbit.pid()),
+            ("postgres", self.postgres.pid()),
+        ]
+    }
+
+    /// The port of the pipeline's Redis.
+    pub fn redis_port(&self) -> u16 {
+        self.redis.port()
+    }
+
+    /// PostgreSQL's first process.
+    pub fn postgres_pid(&self) -> u32 {
+        self.postgres.pid()
+    }
+
+    /// PostgreSQL's address, as its owner.
+    pub fn postgres_url(&self) -> String {
+        self.postgres.url()
+    }
+
+    /// The broker's address, as its owner.
+    pub fn amqp_url(&self) -> String {
+        self.rabbit.url()
+    }
+
+    /// Waits until nothing moves, then asks PostgreSQL for broken invariants.
+    ///
+    /// # Errors
+    /// If something still moves after two minutes, or an invariant is broken.
+    pub async fn rest(&self) -> Result<()> {
+        let restless = self.probe.settle(REST_MAX).await.restless();
+        ensure!(restless.is_empty(), "no rest: {}", restless.join(", "));
+        let found = self.probe.ledger().audit().await.context("auditing")?;
+        ensure!(found.is_empty(), "broken: {found:?}");
+        Ok(())
+    }
+
+    /// Runs SQL as the owner of the pipeline's tables; returns columns separated by `|`.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub async fn sql(&self, text: &str) -> Result<String> {
+        psql(&self.database, text).await
+    }
+}
+
+async fn programs(
+    shared: &[(&'static str, String)],
+    keys: &Path,
+    accounts: &Accounts,
+    folder: &Path,
+) -> Result<(Program, [Program; 2], u16)> {
+    let settings = |account: &Account| {
+        let mut settings = shared.to_vec();
+        for (name, value) in &mut settings {
+            match *name {
+                "SLOTRUSH_REDIS_URL" => value.clone_from(&account.redis),
+                "SLOTRUSH_AMQP_URL" => value.clone_from(&account.amqp),
+                "SLOTRUSH_DATABASE_URL" => value.clone_from(&account.database),
+                _ => {}
+            }
+        }
+        settings
+    };
+    let (port, admin_port) = (free_port(), free_port());
+    let mut of_gateway = settings(&accounts.gateway);
+    of_gateway.extend(key_files(keys));
+    of_gateway.push(("SLOTRUSH_LISTEN", address(port)));
+    of_gateway.push(("SLOTRUSH_ADMIN_LISTEN", address(admin_port)));
+    // Everybody comes from an address of their own, which a header tells.
+    of_gateway.push(("SLOTRUSH_TRUSTED_PROXIES", "127.0.0.0/8".to_owned()));
+    let log = folder.join("gateway.log");
+    let mut gateway = Program::start("gateway", of_gateway, admin_port, log)?;
+    let worker = |name: &str, roles: &str| {
+        let admin_port = free_port();
+        let mut settings = settings(&accounts.worker);
+        settings.push(("SLOTRUSH_WORKER_ADMIN_LISTEN", address(admin_port)));
+        settings.push(("SLOTRUSH_WORKER_ROLES", roles.to_owned()));
+        Program::start("booking-worker", settings, admin_port, folder.join(format!("{name}.log")))
+    };
+    let mut workers = [worker("worker", "consume,relay")?, worker("reconciler", "reconcile")?];
+    gateway.ready().await?;
+    for worker in &mut workers {
+        worker.ready().await?;
+    }
+    Ok((gateway, workers, port))
+}
+
+/// Runs SQL with PostgreSQL's own client.
+pub(crate) async fn psql(database: &str, text: &str) -> Result<String> {
+    let bin = testkit::Programs::find().postgres_bin.context("psql is not installed")?;
+    let mut command = tokio::process::Command::new(bin.join("psql"));
+    // Longer than an argument may be.
+    let script = tempfile::NamedTempFile::new()?;
+    std::fs::write(&script, text)?;
+    command.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", database, "-f"]).arg(script.path());
+    output(&mut command).await
+}
+
+/// Runs a command to its end; returns what it printed.
+pub(crate) async fn output(command: &mut tokio::process::Command) -> Result<String> {
+    let output = command.kill_on_drop(true).output().await.context("cannot start a program")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {errors}", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Starts a program of this build that is no part of the product.
+fn spawn(name: &str, command: &mut std::process::Command, log: &Path) -> Result<Process> {
+    Process::spawn(name, command, testkit::Signal::Term, log)?.guarded(&[])
+}

@@ -1,0 +1,202 @@
+//! What is on offer: a release of its own for every round, in a hospital without limits of its own.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use booking::rules::Limits;
+use booking::{AccountId, Clock as _, Partition, SessionId, SlotId, SystemClock};
+use inventory::SlotCount;
+use jiff::civil::Date;
+use ledger::Ledger;
+use ledger::catalogue::department::DepartmentCreated;
+use ledger::catalogue::doctor::{DoctorCreated, NewDoctor, Rank};
+use ledger::catalogue::hospital::HospitalCreated;
+use ledger::catalogue::session::Period;
+use ledger::release::{NewRelease, ReleaseChanged, ReleaseCreated, ReleaseVerb};
+use testkit::unique;
+
+use super::{World, psql};
+
+/// How long preheating may take.
+const PREHEAT_MAX: Duration = Duration::from_mins(5);
+/// How often Redis is asked for the places: for all of them, so not more often.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Sessions of one doctor: three a day.
+const PERIODS: [Period; 3] = [Period::Morning, Period::Afternoon, Period::Evening];
+const HOUR_MS: i64 = 3_600_000;
+/// How long a release stays open.
+const OPEN_FOR_MS: i64 = 24 * HOUR_MS;
+
+/// A release that is open.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Its slots.
+    pub slots: Vec<SlotId>,
+    /// Places of each.
+    pub capacity: u32,
+    /// From the admin's command until every place stood in Redis, ms.
+    pub preheat_ms: f64,
+}
+
+impl World {
+    /// Puts `sessions` of `slots` slots with `capacity` places each on offer, and waits until all of
+    /// them stand in Redis.
+    ///
+    /// # Errors
+    /// If the ledger refuses, or it takes more than five minutes.
+    pub async fn offer(&self, sessions: u32, slots: u8, capacity: u32) -> Result<Offer> {
+        let ledger = self.probe.ledger();
+        let clinic = Clinic::make(ledger, self.admin, sessions).await?;
+        let sessions = clinic.sessions(self, sessions, slots, capacity).await?;
+        let slots: Vec<SlotId> = sessions
+            .iter()
+            .flat_map(|session| (0..slots).map(|place| SlotId::of(*session, place)))
+            .collect();
+        let now = SystemClock.now();
+        let release = NewRelease {
+            hospital: clinic.hospital,
+            name: unique(),
+            opens_at: now,
+            closes_at: now.plus_ms(OPEN_FOR_MS),
+            slots: slots.clone(),
+        };
+        let created = ledger.create_release(self.admin, release).await?;
+        let ReleaseCreated::Done(release) = created else { bail!("no release: {created:?}") };
+        let started = Instant::now();
+        let changed = ledger.change_release(self.admin, release, ReleaseVerb::Preheat).await?;
+        ensure!(changed == ReleaseChanged::Done, "not preheated: {changed:?}");
+        self.preheated(&sessions, slots.len() * capacity as usize).await?;
+        let preheat_ms = started.elapsed().as_secs_f64() * 1_000.0;
+        Ok(Offer { slots, capacity, preheat_ms })
+    }
+
+    /// Ends all releases, so that what is left of them is no burden to the next round.
+    ///
+    /// # Errors
+    /// If PostgreSQL can't be reached.
+    pub async fn close_all(&self) -> Result<()> {
+        let ledger = self.probe.ledger();
+        let open = self.sql("SELECT id FROM release WHERE state <> 'closed'").await?;
+        for id in open.lines() {
+            let id = booking::ReleaseId::from(id.parse::<i64>()?);
+            let _ = ledger.change_release(self.admin, id, ReleaseVerb::Close).await?;
+        }
+        Ok(())
+    }
+
+    async fn preheated(&self, sessions: &[SessionId], places: usize) -> Result<()> {
+        let deadline = Instant::now() + PREHEAT_MAX;
+        loop {
+            let left: usize =
+                self.counts(sessions).await?.iter().map(|count| count.left as usize).sum();
+            if left == places {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{left} of {places} places stand in Redis");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Redis's counters of the slots of these sessions.
+    ///
+    /// # Errors
+    /// If Redis can't be asked.
+    pub async fn counts(&self, sessions: &[SessionId]) -> Result<Vec<SlotCount>> {
+        let mut by_partition: BTreeMap<Partition, Vec<SessionId>> = BTreeMap::new();
+        for session in sessions {
+            let partition = self.probe.partitions().of_session(*session);
+            by_partition.entry(partition).or_default().push(*session);
+        }
+        let mut counts = Vec::new();
+        for (partition, sessions) in by_partition {
+            counts.extend(self.probe.inventory().snapshot(partition, &sessions).await?);
+        }
+        Ok(counts)
+    }
+}
+
+/// A hospital with as many doctors as its sessions need.
+struct Clinic {
+    hospital: booking::HospitalId,
+    doctors: Vec<booking::DoctorId>,
+    first: Date,
+}
+
+impl Clinic {
+    /// Days ahead on which there are sessions.
+    const DAYS: u32 = 300;
+
+    async fn make(ledger: &Ledger, admin: AccountId, sessions: u32) -> Result<Self> {
+        let limits = Limits { per_day_max: None, per_department_day_max: None, per_week_max: None };
+        let hospital = ledger.create_hospital(admin, unique(), "UTC".to_owned(), limits).await?;
+        let HospitalCreated::Done(hospital) = hospital else { bail!("{hospital:?}") };
+        let department = ledger.create_department(admin, hospital, unique()).await?;
+        let DepartmentCreated::Done(department) = department else { bail!("{department:?}") };
+        let mut doctors = Vec::new();
+        for _ in 0..sessions.div_ceil(Self::DAYS * 3) {
+            let new =
+                NewDoctor { department, name: unique(), rank: Rank::Attending, fee_fen: 5_000 };
+            let created = ledger.create_doctor(admin, new).await?;
+            let DoctorCreated::Done(doctor) = created else { bail!("{created:?}") };
+            doctors.push(doctor);
+        }
+        let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+        let first = today.checked_add(jiff::Span::new().days(2))?;
+        Ok(Self { hospital, doctors, first })
+    }
+
+    /// Makes all sessions in one transaction: five thousand would take a minute one by one. The ids are
+    /// drawn first, because the program that makes a session computes its partition.
+    async fn sessions(
+        &self,
+        world: &World,
+        count: u32,
+        slots: u8,
+        capacity: u32,
+    ) -> Result<Vec<SessionId>> {
+        let ids = world
+            .sql(&format!(
+                "SELECT nextval(pg_get_serial_sequence('session', 'id')) FROM generate_series(1, {count})"
+            ))
+            .await?;
+        let ids: Vec<i64> = ids.lines().map(str::parse).collect::<Result<_, _>>()?;
+        let mut rows = Vec::new();
+        for (number, id) in (0..count).zip(&ids) {
+            let partition = world.probe.partitions().of_session(SessionId::from(*id));
+            let per_doctor = Self::DAYS * 3;
+            let doctor = self.doctors[(number / per_doctor) as usize];
+            let (day, period) = (number % per_doctor / 3, number % 3);
+            let on_date = self.first.checked_add(jiff::Span::new().days(i64::from(day)))?;
+            let hour = 8 + 5 * period;
+            let period = PERIODS[period as usize].as_str();
+            rows.push(format!(
+                "({id}, {partition}, {doctor}, date '{on_date}', '{period}', {hour})"
+            ));
+        }
+        let (admin, last) = (world.admin, slots - 1);
+        let made = world
+            .sql(&format!(
+                "SELECT count(*) FILTER (WHERE made = 'done') FROM (
+                     SELECT session_create({admin}, id, p::smallint, doctor, on_date, period,
+                         (SELECT array_agg(begins + n * interval '1 min' ORDER BY n)
+                          FROM generate_series(0, {last}) n),
+                         (SELECT array_agg(begins + (n + 1) * interval '1 min' ORDER BY n)
+                          FROM generate_series(0, {last}) n),
+                         array_fill({capacity}, ARRAY[{slots}])) AS made
+                     FROM (VALUES {}) AS s (id, p, doctor, on_date, period, hour),
+                         LATERAL (SELECT (on_date + hour * interval '1 hour') AT TIME ZONE 'UTC' AS begins) b
+                     OFFSET 0) all_of_them",
+                rows.join(",")
+            ))
+            .await?;
+        ensure!(made == count.to_string(), "{made} of {count} sessions were made");
+        Ok(ids.into_iter().map(SessionId::from).collect())
+    }
+}
+
+/// The account that was made before the first start.
+pub(super) async fn find_admin(database: &str) -> Result<AccountId> {
+    let id = psql(database, "SELECT id FROM account WHERE role = 'admin' LIMIT 1").await?;
+    Ok(AccountId::from(id.parse::<i64>().context("no admin")?))
+}

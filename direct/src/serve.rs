@@ -1,0 +1,99 @@
+//! Booking within the request, behind the gateway's front.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::extract::{FromRequest as _, Path, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{any, post};
+use booking::{PatientId, SlotId, SystemClock};
+use gateway::auth::Tokens;
+use gateway::auth::keys::SigningKey;
+use gateway::extract::Json;
+use gateway::problem::{Code, Problem};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+
+use crate::settings::Serve;
+use crate::tables;
+use crate::ways::{self, Locks, Way};
+
+#[derive(Clone)]
+struct App {
+    tokens: Tokens,
+    pool: PgPool,
+    locks: Locks,
+}
+
+/// A wish for a place, as the gateway takes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewBooking {
+    slot_id: SlotId,
+    patient_id: PatientId,
+}
+
+/// What became of it.
+#[derive(Serialize)]
+struct Booked {
+    id: String,
+    status: &'static str,
+}
+
+/// Serves until it is told to stop.
+pub(crate) async fn run(serve: Serve) -> anyhow::Result<()> {
+    service::telemetry::init(&serve.telemetry, &[])?;
+    let pool = tables::connect(&serve.database).await?;
+    let key = SigningKey::read(&serve.token_key_file)?;
+    let tokens = Tokens::new(&key, &[], Arc::new(SystemClock))?;
+    let listener = gateway::server::listen(serve.listen, serve.server.backlog)
+        .with_context(|| format!("cannot listen on {}", serve.listen))?;
+    let router = Router::new()
+        .route("/empty", any(async || StatusCode::NO_CONTENT))
+        .route("/{way}/v1/bookings", post(book))
+        .with_state(App { tokens, pool, locks: Locks::default() });
+    let shutdown = service::shutdown::on_signal();
+    gateway::server::serve(listener, router, &serve.server, shutdown).await;
+    Ok(())
+}
+
+async fn book(State(app): State<App>, Path(way): Path<String>, request: Request) -> Response {
+    let answer = match Way::named(&way) {
+        Some(way) => answer(app, way, request).await,
+        None => Err(Code::NotFound.into()),
+    };
+    match answer {
+        Ok(booked) => Json(booked).into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn answer(app: App, way: Way, request: Request) -> Result<Booked, Problem> {
+    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = header.and_then(|value| value.strip_prefix("Bearer "));
+    let identity = token.and_then(|token| app.tokens.verify(token)).ok_or(Code::Unauthorized)?;
+    let Json(NewBooking { slot_id, patient_id }) = Json::from_request(request, &()).await?;
+    if !identity.patients.contains(&patient_id) {
+        return Err(Code::NotFound.into());
+    }
+    // A client that leaves must not leave a transaction half-way.
+    let booking =
+        tokio::spawn(
+            async move { ways::take(way, &app.pool, &app.locks, slot_id, patient_id).await },
+        );
+    match booking.await {
+        Ok(Ok(Some(id))) => {
+            tracing::info!(booking_id = id, "accepted");
+            Ok(Booked { id: id.to_string(), status: "booked" })
+        }
+        Ok(Ok(None)) => Err(Code::SlotExhausted.into()),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "a booking failed");
+            Err(Code::LedgerUnavailable.into())
+        }
+        Err(_) => Err(Code::LedgerUnavailable.into()),
+    }
+}
