@@ -30,6 +30,11 @@ pub(crate) fn watch(
     health.check("postgresql", Arc::new(move || seen.load(Ordering::Relaxed)));
     health.check("redis", Arc::new(move || redis.is_up()));
     health.check("rabbitmq", Arc::new(move || publisher.link() == Link::Up));
+    let (measured, stop) = (health.clone(), shutdown.clone());
+    tasks.spawn(async move {
+        // Of a program that stops nothing is measured any more.
+        let _ = stop.run_until_cancelled(measured.measure()).await;
+    });
     let (ledger, shutdown) = (servers.ledger.clone(), shutdown.clone());
     tasks.spawn(async move {
         let mut fault = Fault::of("PostgreSQL");

@@ -3,9 +3,15 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::Interruption;
 
 /// The name under which a stopping program fails its readiness.
 pub const STOPPING: &str = "stopping";
+
+/// How often it is measured how long a check has not held.
+const MEASURE_EVERY: Duration = Duration::from_millis(250);
 
 type Check = (&'static str, Arc<dyn Fn() -> bool + Send + Sync>);
 
@@ -39,6 +45,27 @@ impl Health {
         let stopping = self.inner.is_stopping.load(Ordering::Acquire).then_some(STOPPING);
         let failing = checks.iter().filter(|(_, is_ready)| !is_ready()).map(|(name, _)| *name);
         stopping.into_iter().chain(failing).collect()
+    }
+
+    /// Shows of every check how long it has not held without a break, as
+    /// `slotrush_interrupted_seconds{part}`, for ever.
+    pub async fn measure(&self) {
+        let mut parts: Vec<(Check, Interruption)> = Vec::new();
+        loop {
+            self.take_over(&mut parts);
+            for ((_, is_ready), interruption) in &mut parts {
+                interruption.note(is_ready());
+            }
+            tokio::time::sleep(MEASURE_EVERY).await;
+        }
+    }
+
+    /// Adds the checks that were added since the last time.
+    fn take_over(&self, parts: &mut Vec<(Check, Interruption)>) {
+        let checks = self.inner.checks.read().unwrap_or_else(PoisonError::into_inner);
+        let new = checks.iter().skip(parts.len());
+        let new: Vec<_> = new.map(|check| (check.clone(), Interruption::of(check.0))).collect();
+        parts.extend(new);
     }
 }
 

@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod health;
+mod interruption;
 pub mod open_files;
 mod process;
 pub mod settings;
@@ -16,3 +17,4 @@ pub mod shutdown;
 pub mod telemetry;
 
 pub use health::Health;
+pub use interruption::Interruption;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use booking::{Epoch, Nonce, Partition, ReleaseId, Term, UnixMs};
 use inventory::Inspection;
 use ledger::epoch::{EpochRow, EpochState, ReleaseWindow};
+use service::Interruption;
 
 use super::{Error, Move, Round, what_next};
 use crate::Servers;
@@ -33,6 +34,8 @@ pub struct PartitionReconciler {
     /// When each unclosed epoch's barrier was last sent, or the epoch first seen.
     pub(super) barriers: BTreeMap<Epoch, Instant>,
     pub(super) repaired: Repaired,
+    /// L2: for how long Redis has answered and not sold.
+    admission: Interruption,
     /// Whether Redis was ahead of PostgreSQL in the last round.
     is_ahead: bool,
 }
@@ -65,6 +68,7 @@ impl PartitionReconciler {
             told: Told::default(),
             barriers: BTreeMap::new(),
             repaired: Repaired::default(),
+            admission: Interruption::of(format!("admission.{partition}")),
             is_ahead: false,
         }
     }
@@ -76,6 +80,7 @@ impl PartitionReconciler {
 
     /// Forgets what was done: another process may have led meanwhile.
     pub fn forget(&mut self) {
+        self.admission.note(true);
         *self = Self::new(&self.servers, self.partition);
     }
 
@@ -83,7 +88,10 @@ impl PartitionReconciler {
     pub async fn tick(&mut self, round: &Round) -> Result<(), Error> {
         let rows: Vec<&EpochRow> =
             round.epochs.iter().filter(|row| row.partition == self.partition).collect();
-        let seen = self.servers.inventory.inspect(self.partition).await?;
+        let inspected = self.servers.inventory.inspect(self.partition).await;
+        // Redis that does not answer is another interruption, and shown as that.
+        self.admission.note(inspected.as_ref().map_or(true, sells));
+        let seen = inspected?;
         self.measure(&rows, &seen);
         let latest = rows.iter().copied().max_by_key(|row| row.epoch);
         if let Some(mut current) = self.current(latest, &seen).await? {
@@ -147,4 +155,9 @@ impl PartitionReconciler {
         gauge("slotrush_outbox_entries", bounded(seen.outbox_len));
         gauge("slotrush_ledger_open", seen.ledger.as_ref().is_some_and(|head| head.open).into());
     }
+}
+
+/// Tells whether the ledger is open, and of this life of Redis.
+fn sells(seen: &Inspection) -> bool {
+    seen.ledger.as_ref().is_some_and(|head| head.open && head.term == seen.term)
 }
