@@ -1,5 +1,5 @@
-//! The changes of the ledger's bookings, each read once and told to both who follow them: what
-//! patients hold, and who waits for a booking's end.
+//! The changes of the ledger's bookings, each read once and told to who follow them: what
+//! is remembered of bookings, and who waits for a booking's end.
 //!
 //! A row's time of change is taken before its commit, so rows do not appear in the order of their
 //! times. Every look therefore reaches back behind the newest time seen, and names the rows that
@@ -14,7 +14,7 @@ use ledger::booking_row::Change;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::admission::held::HeldByPatient;
+use crate::admission::memory::Memory;
 use crate::status::waiters::Waiters;
 
 /// How often to look while somebody waits …
@@ -52,7 +52,7 @@ impl Changes {
     pub async fn follow(
         &self,
         ledger: &Ledger,
-        held: &HeldByPatient,
+        memory: &Memory,
         waiters: &Waiters,
         clock: &dyn Clock,
     ) {
@@ -65,7 +65,7 @@ impl Changes {
                 forgot_at = Some(Instant::now());
                 let today = clock.now().0.div_euclid(DAY_MS);
                 // A day of grace: a date is the hospital's, this is the world's.
-                held.forget_before(i32::try_from(today - 1).unwrap_or(i32::MIN));
+                memory.held.forget_before(i32::try_from(today - 1).unwrap_or(i32::MIN));
             }
             let waiting = waiters.count();
             metrics::gauge!("slotrush_waiters").set(u32::try_from(waiting).unwrap_or(u32::MAX));
@@ -76,10 +76,10 @@ impl Changes {
             looked_at = Some(Instant::now());
             let is_far = is_due(looked_far_at, LONG_OVERLAP_EVERY);
             let overlap_ms = if is_far { LONG_OVERLAP_MS } else { OVERLAP_MS };
-            match self.catch_up(ledger, held, waiters, overlap_ms).await {
+            match self.catch_up(ledger, memory, waiters, overlap_ms).await {
                 Ok(is_complete) => {
                     if is_complete {
-                        held.set_read();
+                        memory.held.set_read();
                     }
                     if is_far {
                         looked_far_at = looked_at;
@@ -95,7 +95,7 @@ impl Changes {
     pub async fn catch_up(
         &self,
         ledger: &Ledger,
-        held: &HeldByPatient,
+        memory: &Memory,
         waiters: &Waiters,
         overlap_ms: i64,
     ) -> Result<bool, ledger::Error> {
@@ -103,7 +103,7 @@ impl Changes {
         let mut since = UnixMs(read.newest.0.saturating_sub(overlap_ms).max(0));
         for _ in 0..PAGES_MAX {
             let page = ledger.changes_since(since, &read.known_from(since), PAGE).await?;
-            held.learn(&page);
+            memory.learn(&page);
             waiters.wake(page.iter().map(|change| &change.row));
             let is_last = page.len() < PAGE as usize;
             // Not further: what is told apart by version alone is read again until it is known.

@@ -30,6 +30,7 @@ pub mod routes;
 pub mod server;
 pub mod settings;
 pub mod status;
+pub mod violations;
 pub mod words;
 
 use std::sync::Arc;
@@ -86,16 +87,20 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let addresses = settings.stores.addresses()?;
     let metrics = Metrics::install();
+    violations::show();
     let links = CancellationToken::new();
     let app = start(settings, &addresses, &shutdown, &links)?;
 
     let health = readiness(&app);
+    let measured = health.clone();
+    let measuring = tokio::spawn(async move { measured.measure().await });
     let admin = CancellationToken::new();
     let admin_task =
         tokio::spawn(service::admin::serve(admin_listener, health.clone(), metrics, admin.clone()));
 
     check_database(&app, app.partitions, &shutdown).await?;
-    let followers = follow(&app);
+    let mut followers = follow(&app);
+    followers.push(measuring);
     until_it_can_answer(&app, &shutdown).await;
     let router = routes::service(&app);
     tracing::info!(address = %listener.local_addr()?, "serving");
@@ -254,13 +259,16 @@ fn follow(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
         spawn({
             let app = with();
             Box::pin(async move {
-                let held = &app.memory.held;
-                app.changes.follow(&app.ledger, held, &app.waiters, &*app.clock).await;
+                app.changes.follow(&app.ledger, &app.memory, &app.waiters, &*app.clock).await;
             })
         }),
         spawn({
             let app = with();
             Box::pin(async move { memory::follow_outboxes(&app).await })
+        }),
+        spawn({
+            let app = with();
+            Box::pin(async move { status::promises::follow(&app).await })
         }),
         spawn({
             let app = with();

@@ -5,61 +5,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use booking::{AccountId, Booking, BookingId, Digest, Partition, PatientId};
+use booking::{AccountId, BookingId, Digest, Partition, PatientId};
 use inventory::Inventory;
+use ledger::booking_row::{BookingRow, Change};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub use super::accepted::{Accepted, Ticket};
+
 use super::Wish;
-use super::held::{HeldByPatient, Standing};
+use super::held::HeldByPatient;
 use super::keys::KeysInFlight;
+use super::promised::Promised;
 use super::recent::Recent;
 use super::refusals::{Known, Refusals};
 use crate::app::App;
-
-/// A booking accepted here, and what was answered.
-#[derive(Debug)]
-pub struct Accepted {
-    /// The booking.
-    pub booking: Booking,
-    /// Its place in the line, if known.
-    pub ticket: Option<Ticket>,
-    is_certain: AtomicBool,
-    is_final: AtomicBool,
-}
-
-/// A place in the line of a partition, within one epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
-    /// Counts the holds of the epoch.
-    pub number: u64,
-    /// How many of them were settled when this one was taken.
-    pub settled: u64,
-}
-
-impl Accepted {
-    /// Notes a booking of which nothing is certain yet.
-    pub fn new(booking: Booking, ticket: Option<Ticket>) -> Self {
-        let (is_certain, is_final) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { booking, ticket, is_certain, is_final }
-    }
-
-    /// Tells whether the booking is confirmed and certified: the patient may be told "queued".
-    pub fn is_certain(&self) -> bool {
-        self.is_certain.load(Ordering::Acquire)
-    }
-
-    /// Notes that it is.
-    pub fn set_certain(&self) {
-        self.is_certain.store(true, Ordering::Release);
-    }
-
-    /// Tells whether somebody was told here how it ended. Then this says nothing of it any more: only
-    /// its row does.
-    pub fn is_final(&self) -> bool {
-        self.is_final.load(Ordering::Acquire)
-    }
-}
+use crate::violations;
 
 /// How long an accepted booking is remembered.
 const TTL: Duration = Duration::from_mins(10);
@@ -81,6 +42,10 @@ pub struct Memory {
     pub keys_in_flight: KeysInFlight,
     /// What patients hold, as PostgreSQL tells it.
     pub held: HeldByPatient,
+    /// Bookings that were promised and whose rows were not read yet.
+    pub promised: Promised,
+    /// Ids under which Redis was asked, and refused for good.
+    refused: Recent<BookingId, ()>,
     accepted: Recent<BookingId, Arc<Accepted>>,
     keys: Recent<(AccountId, Digest), Arc<Accepted>>,
     patients: Recent<PatientId, ()>,
@@ -109,6 +74,8 @@ impl Default for Memory {
             refusals: Refusals::new(SLOTS_MAX),
             keys_in_flight: KeysInFlight::default(),
             held: HeldByPatient::default(),
+            promised: Promised::default(),
+            refused: Recent::new(TTL, ACCEPTED_MAX),
             accepted: Recent::new(TTL, ACCEPTED_MAX),
             keys: Recent::new(TTL, ACCEPTED_MAX),
             patients: Recent::new(TTL, ACCEPTED_MAX),
@@ -137,20 +104,46 @@ impl Memory {
         self.accepted.get(&id)
     }
 
-    /// Notes that somebody is told how a booking ended, so that nobody is told "queued" or "pending"
-    /// afterwards: also of another gateway's, whose entry may still stand in the outbox.
-    pub fn note_final(&self, booking: &Booking) {
-        self.accepted.update(&booking.id, |known| {
-            let accepted =
-                known.get_or_insert_with(|| Arc::new(Accepted::new(booking.clone(), None)));
-            accepted.is_final.store(true, Ordering::Release);
+    /// Notes that who asked at this time is told how a booking ended, so that nobody is told "queued"
+    /// or "pending" afterwards: also of another gateway's, whose entry may still stand in the outbox.
+    pub fn note_final(&self, row: &BookingRow, asked_at: Instant) {
+        let booking = &row.booking;
+        let accepted = self.accepted.update(&booking.id, |known| {
+            let new = || Arc::new(Accepted::new(booking.clone(), None));
+            Arc::clone(known.get_or_insert_with(new))
         });
+        accepted.note_end(row, asked_at);
     }
 
-    /// Judges a wish by what was accepted for its idempotency key here; `None` if nothing was.
-    pub fn by_key(&self, wish: &Wish) -> Option<Standing> {
-        let first = self.keys.get(&(wish.account, wish.key))?;
-        Some(wish.repeats(&first.booking))
+    /// Notes that nobody was given anything under this id, and was told so.
+    pub fn note_refused(&self, id: BookingId) {
+        self.refused.put(id, ());
+    }
+
+    /// Notes what changed in the ledger: what patients hold, and whether it is what was told here.
+    pub fn learn(&self, changes: &[Change]) {
+        self.held.learn(changes);
+        for change in changes {
+            self.note_row(&change.row);
+        }
+    }
+
+    /// Holds a row against what was accepted, promised or refused under its id.
+    pub fn note_row(&self, row: &BookingRow) {
+        let id = row.booking.id;
+        if let Some(accepted) = self.by_id(id) {
+            accepted.note_row(row);
+        }
+        if row.state.is_live() && self.refused.get(&id).is_some() {
+            // Once: a row may be read again.
+            self.refused.update(&id, |refused| *refused = None);
+            violations::count("I7", id, "an attempt that was refused has a live row");
+        }
+    }
+
+    /// Returns what was accepted for this idempotency key here.
+    pub fn by_key(&self, wish: &Wish) -> Option<Arc<Accepted>> {
+        self.keys.get(&(wish.account, wish.key))
     }
 
     /// Tells whether this patient may be answered a slot's known refusal without asking Redis.
@@ -209,9 +202,9 @@ pub async fn follow_outboxes(app: &App) {
         if looks.is_empty() {
             continue;
         }
-        let (held, waiters) = (&memory.held, &*app.waiters);
+        let waiters = &*app.waiters;
         // The rows after the outboxes, and all of them: else silence would not be knowledge.
-        let caught_up = app.changes.catch_up(&app.ledger, held, waiters, ROWS_OVERLAP_MS).await;
+        let caught_up = app.changes.catch_up(&app.ledger, memory, waiters, ROWS_OVERLAP_MS).await;
         if !matches!(caught_up, Ok(true)) {
             continue;
         }
@@ -244,7 +237,7 @@ async fn outbox_patients(
 
 #[cfg(test)]
 mod tests {
-    use booking::{Epoch, SlotId, UnixMs};
+    use booking::{Epoch, SlotId, State, UnixMs};
 
     use super::*;
 
@@ -262,11 +255,41 @@ mod tests {
         assert!(memory.by_id(9.into()).is_some_and(|known| known.is_certain()));
     }
 
+    fn row(booking: &booking::Booking) -> BookingRow {
+        BookingRow {
+            booking: booking.clone(),
+            state: State::Booked,
+            reason: None,
+            number: Some(1),
+            version: 1,
+            persisted_at: UnixMs(0),
+            changed_at: UnixMs(0),
+        }
+    }
+
     #[test]
     fn an_end_that_was_told_is_known_also_of_a_booking_of_another_gateway() {
         let memory = Memory::default();
-        memory.note_final(&accepted().booking);
+        memory.note_final(&row(&accepted().booking), Instant::now());
         assert!(memory.by_id(9.into()).is_some_and(|known| known.is_final()));
         assert!(memory.remember(accepted()).is_final());
+    }
+
+    #[test]
+    fn a_live_row_that_was_refused_or_is_of_another_wish_is_counted_once() {
+        let (memory, before) = (Memory::default(), violations::shown("I7"));
+        let other = Wish::new(AccountId::from(1), SlotId::from(257), PatientId::from(1), "k");
+        let refused = row(&other.booking(8.into(), Epoch(1), UnixMs(0)));
+        memory.note_refused(8.into());
+        memory.note_row(&refused);
+        memory.note_row(&refused);
+        assert_eq!(violations::shown("I7"), before + 1);
+        memory.remember(accepted());
+        let changed = row(&other.booking(9.into(), Epoch(1), UnixMs(0)));
+        memory.note_row(&changed);
+        memory.note_row(&changed);
+        assert_eq!(violations::shown("I7"), before + 2);
+        memory.note_row(&row(&other.booking(7.into(), Epoch(1), UnixMs(0))));
+        assert_eq!(violations::shown("I7"), before + 2);
     }
 }

@@ -3,6 +3,7 @@
 //! Read [`admit`] first; it reads aloud. Winners are few and go the whole way, with their id minted
 //! before any quota is touched; losers are many and are answered from memory where memory is sure.
 
+pub mod accepted;
 mod doubt;
 pub mod facts;
 pub mod held;
@@ -10,14 +11,17 @@ pub mod keys;
 pub mod memory;
 pub mod offer;
 pub mod place;
+pub mod promised;
 pub mod recent;
 pub mod refusals;
+mod repeat;
 mod replay;
 
 use booking::{AccountId, Booking, BookingId, Digest, Epoch, Partition, PatientId, SlotId, UnixMs};
 use broker::Link;
 use ledger::booking_row::BookingRow;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 use self::held::Standing;
 use self::memory::Accepted;
@@ -37,13 +41,15 @@ pub struct Wish {
     pub key: Digest,
     /// Digest of slot and patient.
     pub request: Digest,
+    /// When: whatever was told before binds the answer.
+    pub asked_at: Instant,
 }
 
 impl Wish {
     /// Notes a wish under an idempotency key.
     pub fn new(account: AccountId, slot: SlotId, patient: PatientId, key: &str) -> Self {
         let (key, request) = (Digest::of_key(key), Digest::of_request(slot, patient));
-        Self { account, slot, patient, key, request }
+        Self { account, slot, patient, key, request, asked_at: Instant::now() }
     }
 
     /// Judges the wish against the first booking under its key.
@@ -53,7 +59,7 @@ impl Wish {
 
     /// Makes it a booking.
     pub fn booking(&self, id: BookingId, epoch: Epoch, accepted_at: UnixMs) -> Booking {
-        let Self { account, slot, patient, key, request } = *self;
+        let Self { account, slot, patient, key, request, asked_at: _ } = *self;
         Booking { id, epoch, slot, patient, account, key, request, accepted_at }
     }
 }
@@ -88,7 +94,8 @@ pub enum Admitted {
 /// Decides over a wish whose patient is the account's own.
 pub async fn admit(app: &App, wish: Wish) -> Admitted {
     let partition = app.partitions.of_session(wish.slot.session());
-    let standing = match recall(app, &wish) {
+    let first = app.memory.by_key(&wish);
+    let standing = match recall(app, &wish, first.as_deref()) {
         Standing::AlreadyBooked | Standing::LimitReached(_) => {
             doubt::resolve(app, &wish, partition).await
         }
@@ -98,6 +105,9 @@ pub async fn admit(app: &App, wish: Wish) -> Admitted {
         Ok(standing) => act(app, wish, partition, standing).await,
         Err(outcome) => outcome,
     };
+    if let Some(first) = first {
+        repeat::check(&first, &wish, &outcome);
+    }
     metrics::counter!("slotrush_admissions_total", "outcome" => outcome.word()).increment(1);
     outcome
 }
@@ -123,9 +133,10 @@ async fn act(app: &App, wish: Wish, partition: Partition, standing: Standing) ->
 ///
 /// PostgreSQL is asked first for what the key stands for: two gateways may have accepted different
 /// wishes under one key at the same instant, and only one of them was not superseded.
-fn recall(app: &App, wish: &Wish) -> Standing {
+fn recall(app: &App, wish: &Wish, first: Option<&Accepted>) -> Standing {
     let facts = app.facts.peek(wish.slot.session());
-    let by_key = app.memory.held.by_key(wish).or_else(|| app.memory.by_key(wish));
+    let by_key = app.memory.held.by_key(wish);
+    let by_key = by_key.or_else(|| first.map(|first| wish.repeats(&first.booking)));
     by_key.unwrap_or_else(|| app.memory.held.judge(wish, facts.as_deref()))
 }
 

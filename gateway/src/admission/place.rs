@@ -25,7 +25,7 @@ const AFTER_ALL_RELEASES: UnixMs = UnixMs(1 << 52);
 pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
     let reserved = app.memory.keys_in_flight.reserve(&wish);
     // Looked at again behind the reservation: whoever had the key until then is remembered now.
-    let first = app.memory.by_key(&wish);
+    let first = app.memory.by_key(&wish).map(|first| wish.repeats(&first.booking));
     let (Some(_reserved), None | Some(Standing::Replay(_))) = (reserved, first) else {
         return Admitted::KeyReused;
     };
@@ -55,8 +55,14 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
             Ok(Hold::Replayed { id, epoch, live: _ }) => {
                 return replay::held(app, id, epoch, wish).await;
             }
-            Ok(Hold::KeyReused) => return Admitted::KeyReused,
-            Ok(Hold::AlreadyBooked { id: _ }) => return Admitted::AlreadyBooked,
+            Ok(Hold::KeyReused) => {
+                app.memory.note_refused(id);
+                return Admitted::KeyReused;
+            }
+            Ok(Hold::AlreadyBooked { id: _ }) => {
+                app.memory.note_refused(id);
+                return Admitted::AlreadyBooked;
+            }
             Ok(
                 Hold::SoldOut
                 | Hold::NotOpen { .. }
@@ -97,6 +103,9 @@ pub async fn publish(app: &App, accepted: Arc<Accepted>) -> Admitted {
         // In the queue or not, the outbox has it. Quota is not given back on a guess.
         Published::Uncertain => {}
     }
+    if accepted.is_certain() {
+        app.memory.promised.note(&accepted);
+    }
     let request_id = crate::request_id::current();
     tracing::info!(request_id, booking_id = %id, is_certain = accepted.is_certain(), "accepted");
     Admitted::Accepted(accepted)
@@ -133,6 +142,7 @@ fn refuse(app: &App, booking: &Booking, refusal: Refusal, asked_at: Instant) -> 
             }
         };
     }
+    app.memory.note_refused(booking.id);
     app.memory.refusals.note(booking.slot, refusal, asked_at);
     Admitted::Refused(refusal)
 }

@@ -20,11 +20,8 @@ pub(super) async fn answer(app: App, id: BookingId, wish: Wish) -> Admitted {
     if let Ok(Some(row)) = row {
         return first(&app, row, &wish).await;
     }
-    let remembered = app.memory.by_id(id);
-    if remembered.as_ref().is_some_and(|accepted| accepted.is_final()) {
-        return Admitted::LedgerDown;
-    }
-    if let Some(accepted) = remembered.filter(|accepted| accepted.is_certain()) {
+    let certain = app.memory.by_id(id).filter(|known| known.is_certain() && !known.is_final());
+    if let Some(accepted) = certain {
         return Admitted::Accepted(accepted);
     }
     again(app, id, wish, None).await
@@ -43,13 +40,14 @@ pub(super) async fn held(app: App, id: BookingId, epoch: Epoch, wish: Wish) -> A
 /// Answers with the row of the first attempt. If another booking under the same key superseded it,
 /// that one is the first: through whichever gateway the repeat comes, the answer is the same.
 async fn first(app: &App, row: Arc<BookingRow>, wish: &Wish) -> Admitted {
-    app.memory.note_final(&row.booking);
+    app.memory.note_final(&row, wish.asked_at);
     if row.reason != Some(Reason::Superseded) {
         return Admitted::Final(row);
     }
     match app.ledger.superseding(row.booking.id).await {
         Ok(Some(standing)) if standing.booking.account != wish.account => Admitted::Final(row),
         Ok(Some(standing)) if standing.booking.request == wish.request => {
+            app.memory.note_final(&standing, wish.asked_at);
             Admitted::Final(Arc::new(standing))
         }
         Ok(Some(_)) => Admitted::KeyReused,
@@ -65,6 +63,10 @@ async fn first(app: &App, row: Arc<BookingRow>, wish: &Wish) -> Admitted {
 /// epoch after it. A second copy in the queue does no harm.
 async fn again(app: App, id: BookingId, wish: Wish, epoch: Option<Epoch>) -> Admitted {
     let remembered = app.memory.by_id(id);
+    if remembered.as_ref().is_some_and(|accepted| accepted.is_final()) {
+        // Its row was told and can't be read now. "Queued" would be a step back.
+        return Admitted::LedgerDown;
+    }
     match app.inventory.find(id).await {
         Ok(Some(booking)) if booking.account != wish.account => Admitted::AlreadyBooked,
         Ok(Some(booking)) => {

@@ -6,6 +6,7 @@
 //! What is found nowhere while quota recovers is not "not found" but "ask again".
 
 pub mod progress;
+pub mod promises;
 pub mod rows;
 pub mod view;
 pub mod waiters;
@@ -19,6 +20,24 @@ use tokio::time::Instant;
 
 use crate::admission::memory::Accepted;
 use crate::app::App;
+
+/// A question about a booking.
+#[derive(Clone, Copy, Debug)]
+pub struct Question {
+    /// The booking.
+    pub id: BookingId,
+    /// Who asks.
+    pub account: AccountId,
+    /// When: whatever was told before binds the answer.
+    pub asked_at: Instant,
+}
+
+impl Question {
+    /// Notes a question that is asked now.
+    pub fn new(id: BookingId, account: AccountId) -> Self {
+        Self { id, account, asked_at: Instant::now() }
+    }
+}
 
 /// What is known of a booking.
 #[derive(Clone, Debug)]
@@ -42,14 +61,15 @@ const ROW_WAIT: Duration = Duration::from_millis(700);
 const LAPSE_AFTER_MS: u64 = 5_000;
 
 /// Finds out what became of a booking of this account.
-pub async fn find(app: &App, id: BookingId, account: AccountId) -> Known {
+pub async fn find(app: &App, question: Question) -> Known {
+    let Question { id, account, .. } = question;
     if id.partition().get() >= app.partitions.get() {
         return Known::NotFound;
     }
     let row =
         if app.epochs.is_ledger_up() { app.rows.find(id, ROW_WAIT).await } else { Err(rows::Down) };
     if let Ok(Some(row)) = row {
-        return own_row(app, row, account);
+        return own_row(app, row, question);
     }
     let remembered = app.memory.by_id(id);
     if row.is_err() && remembered.as_ref().is_some_and(|accepted| accepted.is_final()) {
@@ -62,7 +82,7 @@ pub async fn find(app: &App, id: BookingId, account: AccountId) -> Known {
     }
     match app.inventory.find(id).await {
         Ok(Some(booking)) => own_booking(app, booking, remembered, account),
-        Ok(None) => nowhere(app, id, account, remembered, row.is_ok()).await,
+        Ok(None) => nowhere(app, question, remembered, row.is_ok()).await,
         Err(error) => {
             tracing::debug!(%error, "a status found no outbox");
             match remembered {
@@ -75,23 +95,18 @@ pub async fn find(app: &App, id: BookingId, account: AccountId) -> Known {
 
 /// Returns an account's booking that is certain and was accepted here. Whoever is going to wait for
 /// its row anyway needs no look at the servers first.
-pub fn certain_here(app: &App, id: BookingId, account: AccountId) -> Option<Known> {
-    let accepted = app.memory.by_id(id)?;
-    let is_own =
-        accepted.booking.account == account && accepted.is_certain() && !accepted.is_final();
+pub fn certain_here(app: &App, question: Question) -> Option<Known> {
+    let accepted = app.memory.by_id(question.id)?;
+    let is_own = accepted.booking.account == question.account
+        && accepted.is_certain()
+        && !accepted.is_final();
     is_own.then_some(Known::Accepted(accepted))
 }
 
 /// Waits until the booking is final, or `until`. `known` is what is known now.
-pub async fn wait(
-    app: &App,
-    id: BookingId,
-    account: AccountId,
-    until: Instant,
-    known: Known,
-) -> Known {
+pub async fn wait(app: &App, question: Question, until: Instant, known: Known) -> Known {
     let Known::Accepted(accepted) = &known else { return known };
-    let Some(mut waiter) = app.waiters.join(id) else { return find(app, id, account).await };
+    let Some(mut waiter) = app.waiters.join(question.id) else { return find(app, question).await };
     let limit = until.saturating_duration_since(Instant::now());
     let row = tokio::select! {
         row = waiter.answer(limit) => row,
@@ -99,25 +114,25 @@ pub async fn wait(
         () = app.shutdown.cancelled() => None,
     };
     match row {
-        Some(row) => own_row(app, row, account),
+        Some(row) => own_row(app, row, question),
         None if accepted.is_certain() => known,
         // It may have become certain, or lapsed.
-        None => find(app, id, account).await,
+        None => find(app, question).await,
     }
 }
 
 async fn nowhere(
     app: &App,
-    id: BookingId,
-    account: AccountId,
+    question: Question,
     remembered: Option<Arc<Accepted>>,
     is_ledger_up: bool,
 ) -> Known {
+    let Question { id, account, .. } = question;
     if !is_ledger_up {
         return remembered.map_or(Known::LedgerDown, |accepted| own(accepted, account));
     }
     match app.rows.find(id, ROW_WAIT).await {
-        Ok(Some(row)) => return own_row(app, row, account),
+        Ok(Some(row)) => return own_row(app, row, question),
         Ok(None) => {}
         Err(rows::Down) => {
             return remembered.map_or(Known::LedgerDown, |accepted| own(accepted, account));
@@ -127,7 +142,7 @@ async fn nowhere(
     match remembered {
         Some(accepted) if accepted.booking.account != account => Known::NotFound,
         Some(accepted) if accepted.is_certain() || is_recovering => Known::Accepted(accepted),
-        Some(accepted) => lapse(app, accepted).await,
+        Some(accepted) => lapse(app, accepted, question).await,
         None if is_recovering || !is_nowhere(app, id).await => Known::Recovering,
         None => Known::NotFound,
     }
@@ -154,7 +169,7 @@ async fn is_nowhere(app: &App, id: BookingId) -> bool {
 }
 
 /// S1: ends a pending booking that nothing holds any more, so that its patient is free again.
-async fn lapse(app: &App, accepted: Arc<Accepted>) -> Known {
+async fn lapse(app: &App, accepted: Arc<Accepted>, question: Question) -> Known {
     let booking = accepted.booking.clone();
     let age_ms = app.clock.now().since(booking.accepted_at);
     if age_ms < LAPSE_AFTER_MS || !is_ledger_true(app, booking.id.partition()).await {
@@ -167,7 +182,7 @@ async fn lapse(app: &App, accepted: Arc<Accepted>) -> Known {
     let ledger = app.ledger.clone();
     let lapsed = app.tasks.spawn(async move { ledger.lapse(&booking).await }).await;
     match lapsed {
-        Ok(Ok(Lapsed::Row(row))) => Known::Row(Arc::new(row)),
+        Ok(Ok(Lapsed::Row(row))) => own_row(app, Arc::new(row), question),
         Ok(Ok(Lapsed::NotYet)) | Err(_) => Known::Accepted(accepted),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a pending booking could not lapse");
@@ -183,9 +198,9 @@ async fn is_ledger_true(app: &App, partition: Partition) -> bool {
     seen.ledger.is_some_and(|head| head.open && head.epoch == current && head.term == seen.term)
 }
 
-fn own_row(app: &App, row: Arc<BookingRow>, account: AccountId) -> Known {
-    app.memory.note_final(&row.booking);
-    if row.booking.account == account { Known::Row(row) } else { Known::NotFound }
+fn own_row(app: &App, row: Arc<BookingRow>, question: Question) -> Known {
+    app.memory.note_final(&row, question.asked_at);
+    if row.booking.account == question.account { Known::Row(row) } else { Known::NotFound }
 }
 
 fn own(accepted: Arc<Accepted>, account: AccountId) -> Known {

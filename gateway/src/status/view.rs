@@ -7,6 +7,7 @@ use booking::State;
 use jiff::tz::TimeZone;
 use ledger::booking_row::BookingRow;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::Known;
 use crate::admission::memory::Accepted;
@@ -87,11 +88,11 @@ pub struct QueueView {
 /// How long a view waits to learn the hospital's time zone.
 const ZONE_WAIT: Duration = Duration::from_millis(200);
 
-/// Shows what is known of a booking, or says why nothing can be shown.
-pub async fn show(app: &App, known: Known) -> Result<BookingView, Problem> {
+/// Shows what is known of a booking to who asked at this time, or says why nothing can be shown.
+pub async fn show(app: &App, known: Known, asked_at: Instant) -> Result<BookingView, Problem> {
     match known {
         Known::Row(row) => Ok(of_row(&row, &zone(app, &row.booking).await)),
-        Known::Accepted(accepted) => Ok(of_accepted(app, &accepted).await),
+        Known::Accepted(accepted) => Ok(of_accepted(app, &accepted, asked_at).await),
         Known::NotFound => Err(Code::NotFound.into()),
         Known::Recovering => Err(Code::QuotaRecovering.into()),
         Known::LedgerDown => Err(Code::LedgerUnavailable.into()),
@@ -99,8 +100,9 @@ pub async fn show(app: &App, known: Known) -> Result<BookingView, Problem> {
     }
 }
 
-/// Shows an accepted booking.
-pub async fn of_accepted(app: &App, accepted: &Arc<Accepted>) -> BookingView {
+/// Shows an accepted booking to who asked at this time.
+pub async fn of_accepted(app: &App, accepted: &Arc<Accepted>, asked_at: Instant) -> BookingView {
+    accepted.note_waiting(asked_at);
     let booking = &accepted.booking;
     let zone = zone(app, booking).await;
     let status = if accepted.is_certain() { Status::Queued } else { Status::Pending };

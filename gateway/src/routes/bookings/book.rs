@@ -102,7 +102,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
 async fn write(app: &App, wish: &Wish, outcome: Admitted) -> Result<Response, Problem> {
     let code = match outcome {
         Admitted::Accepted(accepted) => {
-            let view = view::of_accepted(app, &accepted).await;
+            let view = view::of_accepted(app, &accepted, wish.asked_at).await;
             let location = HeaderValue::from_str(&format!("/v1/bookings/{}", view.id));
             let mut response = (StatusCode::ACCEPTED, Json(view)).into_response();
             let headers = response.headers_mut();

@@ -9,7 +9,7 @@ use crate::auth::Identity;
 use crate::extract::{Json, PathId};
 use crate::problem::{Code, Problem};
 use crate::status::view::{self, BookingView};
-use crate::status::{self, Known};
+use crate::status::{self, Known, Question};
 
 /// Cancel a booking
 ///
@@ -30,6 +30,7 @@ pub(super) async fn cancel(
     PathId(id): PathId<BookingId>,
 ) -> Result<Json<BookingView>, Problem> {
     let account = identity.account;
+    let question = Question::new(id, account);
     if !app.epochs.is_ledger_up() {
         return Err(Code::LedgerUnavailable.into());
     }
@@ -48,9 +49,9 @@ pub(super) async fn cancel(
         Cancelled::NotLive(row) if row.state == Stand::Cancelled => row,
         Cancelled::NotLive(_) => return Err(Code::NotCancellable.into()),
         Cancelled::TooLate(_) => return Err(Code::CancelTooLate.into()),
-        Cancelled::NotFound => return Err(unpersisted(&app, id, &identity).await),
+        Cancelled::NotFound => return Err(unpersisted(&app, question).await),
     };
-    app.memory.note_final(&row.booking);
+    app.memory.note_final(&row, question.asked_at);
     let zone = view::zone(&app, &row.booking).await;
     Ok(Json(view::of_row(&row, &zone)))
 }
@@ -67,8 +68,8 @@ async fn settle(app: &App, row: &BookingRow) {
 }
 
 /// No row: either there is no such booking of this account, or it has no final answer yet.
-async fn unpersisted(app: &App, id: BookingId, identity: &Identity) -> Problem {
-    match status::find(app, id, identity.account).await {
+async fn unpersisted(app: &App, question: Question) -> Problem {
+    match status::find(app, question).await {
         Known::Accepted(_) | Known::Row(_) => {
             Problem::new(Code::NotCancellable).with_detail("it has no final answer yet")
         }

@@ -16,7 +16,7 @@ use crate::extract::PathId;
 use crate::problem::Problem;
 use crate::routes::Place;
 use crate::status::view::{self, BookingView};
-use crate::status::{self};
+use crate::status::{self, Question};
 
 /// How often the place in the queue is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -44,8 +44,9 @@ pub(super) async fn events(
     PathId(id): PathId<BookingId>,
     Extension(place): Extension<Place>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let known = status::find(&app, id, identity.account).await;
-    let first = view::show(&app, known).await?;
+    let question = Question::new(id, identity.account);
+    let known = status::find(&app, question).await;
+    let first = view::show(&app, known, question.asked_at).await?;
     place.give_up();
     let following = Following {
         app,
@@ -86,11 +87,12 @@ impl Following {
             if Instant::now() >= self.ends_at || self.app.shutdown.is_cancelled() {
                 return None;
             }
-            let known = status::find(&self.app, self.id, self.account).await;
+            let question = Question::new(self.id, self.account);
+            let known = status::find(&self.app, question).await;
             let until = Instant::now() + LOOK_EVERY;
-            let known = status::wait(&self.app, self.id, self.account, until, known).await;
+            let known = status::wait(&self.app, question, until, known).await;
             // Not to be told now: the keep-alive goes on, and so does the look.
-            let Ok(view) = view::show(&self.app, known).await else {
+            let Ok(view) = view::show(&self.app, known, question.asked_at).await else {
                 tokio::time::sleep_until(until).await;
                 continue;
             };

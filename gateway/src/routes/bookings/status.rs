@@ -14,7 +14,7 @@ use crate::extract::{Json, PathId, Query};
 use crate::problem::{Code, Problem};
 use crate::routes::Place;
 use crate::status::view::{self, BookingView};
-use crate::status::{self, Known};
+use crate::status::{self, Known, Question};
 
 /// How long to wait.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -52,15 +52,16 @@ pub(super) async fn status(
     if wait > WAIT_S_MAX {
         return Err(Problem::new(Code::InvalidField).with_field("?wait", "0 to 20"));
     }
-    let certain = status::certain_here(&app, id, identity.account).filter(|_| wait > 0);
+    let question = Question::new(id, identity.account);
+    let certain = status::certain_here(&app, question).filter(|_| wait > 0);
     let mut known = match certain {
         Some(known) => known,
-        None => status::find(&app, id, identity.account).await,
+        None => status::find(&app, question).await,
     };
     if wait > 0 && matches!(known, Known::Accepted(_)) {
         let until = Instant::now() + Duration::from_secs(wait.into());
         place.give_up();
-        known = status::wait(&app, id, identity.account, until, known).await;
+        known = status::wait(&app, question, until, known).await;
     }
-    view::show(&app, known).await.map(Json)
+    view::show(&app, known, question.asked_at).await.map(Json)
 }

@@ -75,8 +75,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "final-forgotten",
         what: "who was told the end of a booking is told \"queued\" again from memory",
-        file: "gateway/src/admission/memory.rs",
-        edits: &[("self.is_final.load(Ordering::Acquire)", "false")],
+        file: "gateway/src/admission/accepted.rs",
+        edits: &[("self.ended.get().is_some()", "false")],
         also: &[],
         package: "gateway",
         suite: Some("bookings"),
