@@ -183,6 +183,33 @@ impl Ledger {
         Ok(rows.into_iter().map(StoredGrant::read).collect::<Result<_, _>>()?)
     }
 
+    /// Lists what an epoch was granted and has not consumed, by slot: what must be left of it in
+    /// Redis once every booking it sold has its row.
+    pub async fn unconsumed(
+        &self,
+        partition: Partition,
+        epoch: Epoch,
+    ) -> Result<Vec<(SlotId, u32)>, Error> {
+        let rows: Vec<(i64, i32)> = self
+            .run(move |pool| async move {
+                sqlx::query_as(
+                    "SELECT slot_id, granted - consumed
+                     FROM epoch_slot
+                     WHERE partition = $1
+                       AND e = $2
+                     ORDER BY slot_id",
+                )
+                .bind(column::stored_partition(partition))
+                .bind(epoch.0)
+                .fetch_all(&pool)
+                .await
+            })
+            .await?;
+        // Never negative: a constraint keeps consumed within granted.
+        let left = |left: i32| u32::try_from(left).unwrap_or_default();
+        Ok(rows.into_iter().map(|(slot, n)| (SlotId::from(slot), left(n))).collect())
+    }
+
     /// R6: seals an open epoch with the sold counts of its true ledger, and takes the unsold back.
     ///
     /// `sold` names every slot the epoch was granted any of; otherwise `Refused` (`sold_missing`,
