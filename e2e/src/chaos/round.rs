@@ -94,7 +94,8 @@ impl Round<'_> {
             Crowd::start(Arc::clone(&stage.waiting), stage.members.clone(), minter, self.seed);
         let mut outcome = Outcome::default();
         let mut violations = Vec::new();
-        let watch = Watch::start(self.cluster.workers.iter().map(Program::admin_port).collect());
+        let programs = self.cluster.workers.iter().chain(&self.cluster.gateways);
+        let watch = Watch::start(programs.map(Program::admin_port).collect());
         for strikes in strikes {
             self.strike(strikes, &watch, &mut scouts, &mut outcome, &mut violations).await?;
         }

@@ -1,4 +1,5 @@
-//! What the system finds of itself: the workers' own audit, read all through a round.
+//! What the system finds of itself, read all through a round: the workers' own audit, and what gateways
+//! hold their answers against.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,17 +13,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::reach::http_get;
 
-/// How often every worker is read: as often as it audits.
+/// How often every program is read: as often as a worker audits.
 const READ_EVERY: Duration = Duration::from_secs(1);
-/// How long a worker may take to answer; one that stands still does not.
+/// How long a program may take to answer; one that stands still does not.
 const ANSWER_WITHIN: Duration = Duration::from_millis(800);
 /// Different findings that are kept.
 const FOUND_MAX: usize = 50;
 
-/// One reading of a worker's metrics.
+/// One reading of a program's metrics.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Reading {
-    /// When it audited last, as it says; `None` if it does not lead or has not audited yet.
+    /// When it audited last, as it says; `None` if it does not lead, has not audited yet, or is a gateway.
     pub(super) audited_at: Option<String>,
     /// The gauges that are not 0.
     pub(super) broken: Vec<String>,
@@ -37,7 +38,7 @@ impl Reading {
         let broken = known.iter().filter(|line| !line.ends_with(" 0"));
         Self {
             audited_at: at.filter(|_| !known.is_empty()).map(str::to_owned),
-            broken: broken.map(|line| format!("the worker's own audit: {line}")).collect(),
+            broken: broken.map(|line| format!("found by the system itself: {line}")).collect(),
         }
     }
 }
@@ -77,7 +78,7 @@ impl Seen {
     }
 }
 
-/// Reads the workers until [`Watch::end`].
+/// Reads the programs until [`Watch::end`].
 #[derive(Debug)]
 pub(super) struct Watch {
     is_struck: Arc<AtomicBool>,
@@ -86,7 +87,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Begins to read the workers that serve their metrics at these ports.
+    /// Begins to read the programs that serve their metrics at these ports.
     pub(super) fn start(ports: Vec<u16>) -> Self {
         let (is_struck, stop) = (Arc::new(AtomicBool::new(false)), CancellationToken::new());
         let (struck, stopped) = (Arc::clone(&is_struck), stop.clone());
@@ -101,7 +102,7 @@ impl Watch {
                 }
                 for (port, last) in ports.iter().zip(&mut last) {
                     let is_struck = struck.load(Ordering::Relaxed);
-                    // A worker that is dead or stands still is read the next time.
+                    // A program that is dead or stands still is read the next time.
                     if let Ok(Ok((200, metrics))) =
                         timeout(ANSWER_WITHIN, http_get(*port, "/metrics")).await
                     {
@@ -121,7 +122,7 @@ impl Watch {
     /// Ends reading; returns what was read.
     pub(super) async fn end(self) -> Result<Seen> {
         self.stop.cancel();
-        self.reading.await.context("reading the workers")
+        self.reading.await.context("reading the programs")
     }
 }
 
@@ -143,8 +144,21 @@ mod tests {
         seen.add(&mut last, Reading::of(&metrics("2", 2)), true);
         seen.add(&mut last, Reading::of(&metrics("0", 3)), false);
         assert_eq!((seen.audits, seen.under_fault), (3, 1));
-        let line = "the worker's own audit: slotrush_violations{invariant=\"I1\"} 2";
+        let line = "found by the system itself: slotrush_violations{invariant=\"I1\"} 2";
         assert_eq!(seen.violations(), [line]);
+    }
+
+    #[test]
+    fn a_gateway_has_no_audit_and_what_it_finds_is_kept() {
+        let (mut seen, mut last) = (Seen::default(), None);
+        let gateway = |i4| {
+            let i10 = "slotrush_violations{invariant=\"I10\"} 0";
+            format!("slotrush_violations{{invariant=\"I4\"}} {i4}\n{i10}\n")
+        };
+        seen.add(&mut last, Reading::of(&gateway(0)), false);
+        assert_eq!((seen.audits, seen.broken.len()), (0, 0));
+        seen.add(&mut last, Reading::of(&gateway(1)), true);
+        assert_eq!((seen.audits, seen.broken.len()), (0, 1));
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! Crowds on a healthy system.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::Result;
 use e2e::{Manner, Options, System, finish_all};
 use rush::answer::Answer;
 use rush::history::Ask;
+
+/// A worker audits every second here, and the outbox is empty soon after a rush.
+const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn of_two_hundred_patients_who_rush_for_twenty_places_exactly_twenty_get_one() -> Result<()> {
@@ -28,7 +32,25 @@ async fn of_two_hundred_patients_who_rush_for_twenty_places_exactly_twenty_get_o
     }
     let counts = system.counts().await?;
     assert_eq!((counts.booked, counts.capacity), (20, 20));
+    every_invariant_is_a_gauge(&system).await?;
     system.finish().await
+}
+
+/// The two programs together have a gauge of every promise, and each is clean.
+async fn every_invariant_is_a_gauge(system: &System) -> Result<()> {
+    testkit::eventually("a clean gauge of every invariant", SOON, || async {
+        let mut metrics = system.gateways[0].metrics().await.ok()?;
+        metrics += &system.workers[0].metrics().await.ok()?;
+        let is_shown = |gauge: &str, value: &str| {
+            metrics.lines().any(|line| line.strip_prefix(gauge).is_some_and(|v| v.trim() == value))
+        };
+        let invariants = (1..=11).map(|n| format!("slotrush_violations{{invariant=\"I{n}\"}}"));
+        let l1 = "slotrush_outbox_oldest_seconds{partition=\"0\"}".to_owned();
+        let l2 = ["redis", "rabbitmq", "postgresql", "admission.0"]
+            .map(|part| format!("slotrush_interrupted_seconds{{part=\"{part}\"}}"));
+        invariants.chain([l1]).chain(l2).all(|gauge| is_shown(&gauge, "0")).then_some(())
+    })
+    .await
 }
 
 #[tokio::test]
