@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The body did not come in time.
@@ -23,26 +23,33 @@ pub struct Deadlines {
     pub total: Duration,
 }
 
-/// A request body that ends with [`Late`] when it comes too slowly.
+/// A request body that ends with [`Late`] when it comes too slowly. Most come with their heads, and need
+/// no timer.
 #[derive(Debug)]
-pub struct TimedBody {
-    inner: Incoming,
-    deadlines: Deadlines,
+pub struct TimedBody<B> {
+    inner: B,
+    per_read: Duration,
     ends_at: Instant,
-    timer: Pin<Box<Sleep>>,
+    /// When the next part must be here.
+    due: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl TimedBody {
+impl<B> TimedBody<B> {
     /// Starts the clocks.
-    pub fn new(inner: Incoming, deadlines: Deadlines) -> Self {
+    pub fn new(inner: B, deadlines: Deadlines) -> Self {
         let now = Instant::now();
-        let ends_at = now + deadlines.total;
-        let timer = Box::pin(sleep_until(ends_at.min(now + deadlines.per_read)));
-        Self { inner, deadlines, ends_at, timer }
+        let Deadlines { per_read, total } = deadlines;
+        let ends_at = now + total;
+        Self { inner, per_read, ends_at, due: ends_at.min(now + per_read), timer: None }
     }
 }
 
-impl Body for TimedBody {
+impl<B> Body for TimedBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<axum::BoxError>,
+{
     type Data = Bytes;
     type Error = axum::BoxError;
 
@@ -50,16 +57,19 @@ impl Body for TimedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match Pin::new(&mut self.inner).poll_frame(cx) {
-            Poll::Ready(frame) => {
-                let next = self.ends_at.min(Instant::now() + self.deadlines.per_read);
-                self.timer.as_mut().reset(next);
-                Poll::Ready(frame.map(|result| result.map_err(Into::into)))
-            }
-            Poll::Pending => match self.timer.as_mut().poll(cx) {
-                Poll::Ready(()) => Poll::Ready(Some(Err(Late.into()))),
-                Poll::Pending => Poll::Pending,
-            },
+        let body = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut body.inner).poll_frame(cx) {
+            body.due = body.ends_at.min(Instant::now() + body.per_read);
+            return Poll::Ready(frame.map(|result| result.map_err(Into::into)));
+        }
+        let due = body.due;
+        let timer = body.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        match timer.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Some(Err(Late.into()))),
+            Poll::Pending => Poll::Pending,
         }
     }
 
