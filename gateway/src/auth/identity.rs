@@ -1,5 +1,7 @@
 //! Who sent a request, as an extractor.
 
+use std::sync::Arc;
+
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -9,7 +11,7 @@ use super::Role;
 use crate::app::App;
 use crate::problem::{Code, Problem};
 
-/// Who sent a request, proven by its access token.
+/// Who sent a request, proven by its access token. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The account.
@@ -17,7 +19,7 @@ pub struct Identity {
     /// What it may do.
     pub role: Role,
     /// The patients the token names. The account may have got others since.
-    pub patients: Vec<PatientId>,
+    pub patients: Arc<[PatientId]>,
 }
 
 impl FromRequestParts<App> for Identity {

@@ -72,7 +72,7 @@ struct Claims {
 
 #[derive(Clone)]
 struct Remembered {
-    identity: Arc<Identity>,
+    identity: Identity,
     nbf: i64,
     exp: i64,
 }
@@ -164,17 +164,15 @@ impl Tokens {
         }
         let now_s = self.0.clock.now().0.div_euclid(1000);
         let name = self.name_of(token);
-        let remembered = match self.0.remembered.get(&name) {
-            Some(remembered) => remembered,
-            None => self.check(token)?,
-        };
-        if !remembered.is_good_at(now_s) {
+        if let Some(remembered) = self.0.remembered.get(&name) {
+            return remembered.is_good_at(now_s).then_some(remembered.identity);
+        }
+        let checked = self.check(token)?;
+        if !checked.is_good_at(now_s) {
             return None;
         }
-        let identity = Identity::clone(&remembered.identity);
-        if !self.0.remembered.contains_key(&name) {
-            self.0.remembered.insert(name, remembered);
-        }
+        let identity = checked.identity.clone();
+        self.0.remembered.insert(name, checked);
         Some(identity)
     }
 
@@ -183,11 +181,11 @@ impl Tokens {
         let (_, key) = self.0.verifying.iter().find(|(known, _)| *known == kid)?;
         let claims = decode::<Claims>(token, key, &self.0.validation).ok()?.claims;
         Some(Remembered {
-            identity: Arc::new(Identity {
+            identity: Identity {
                 account: claims.sub,
                 role: claims.role,
-                patients: claims.patients,
-            }),
+                patients: claims.patients.into(),
+            },
             nbf: claims.nbf,
             exp: claims.exp,
         })
