@@ -30,6 +30,7 @@ pub mod routes;
 pub mod server;
 pub mod settings;
 pub mod status;
+pub mod tally;
 pub mod violations;
 pub mod words;
 
@@ -98,10 +99,8 @@ pub async fn run(
     let admin_task =
         tokio::spawn(service::admin::serve(admin_listener, health.clone(), metrics, admin.clone()));
 
-    check_database(&app, app.partitions, &shutdown).await?;
-    let mut followers = follow(&app);
+    let mut followers = begin(&app, &shutdown).await?;
     followers.push(measuring);
-    until_it_can_answer(&app, &shutdown).await;
     let router = routes::service(&app);
     tracing::info!(address = %listener.local_addr()?, "serving");
     server::serve(listener, router, &app.settings.server, {
@@ -133,7 +132,7 @@ pub async fn run(
 }
 
 /// Starts the handles to the servers and puts together what handlers share. Waits for nobody.
-fn start(
+pub fn start(
     settings: Settings,
     addresses: &Addresses,
     shutdown: &CancellationToken,
@@ -179,6 +178,18 @@ fn start(
         publisher,
         settings,
     }))
+}
+
+/// Checks the database and starts everything that runs beside the requests; returns when bookings can be
+/// answered, or after five seconds.
+pub async fn begin(
+    app: &App,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Vec<tokio::task::JoinHandle<()>>> {
+    check_database(app, app.partitions, shutdown).await?;
+    let followers = follow(app);
+    until_it_can_answer(app, shutdown).await;
+    Ok(followers)
 }
 
 fn readiness(app: &App) -> Health {

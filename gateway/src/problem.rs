@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -9,7 +10,11 @@ use booking::UnixMs;
 use serde::Serialize;
 
 use crate::limits::Allowance;
-use crate::{request_id, time_text};
+use crate::request_id::{self, RequestId};
+use crate::time_text;
+
+/// More than most documents take, in bytes.
+const BODY_BYTES_MOSTLY: usize = 256;
 
 /// The stable word for what went wrong. Clients act on it; it never changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -281,7 +286,8 @@ pub struct ProblemBody {
     pub detail: Option<Cow<'static, str>>,
     /// The request id.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub instance: Option<RequestId>,
     /// The fields that were wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
@@ -307,8 +313,11 @@ impl IntoResponse for Problem {
             opens_at: self.opens_at,
             limit: self.limit,
         };
-        let json = serde_json::to_vec(&body).unwrap_or_default();
-        let mut response = (status, json).into_response();
+        let mut json = Vec::with_capacity(BODY_BYTES_MOSTLY);
+        // Writing to memory does not fail, and no part of the document refuses to be written.
+        let _ = serde_json::to_writer(&mut json, &body);
+        let mut response = Response::new(Body::from(json));
+        *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(allowance) = self.allowance {

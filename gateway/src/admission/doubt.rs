@@ -37,6 +37,5 @@ pub(super) async fn resolve(
             app.memory.held.note_cancelled(wish.patient, id);
         }
     }
-    let facts = app.facts.peek(session);
-    Ok(app.memory.held.judge(wish, facts.as_deref()))
+    Ok(app.memory.held.judge(wish, || app.facts.peek(session)))
 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use booking::rules::Held;
 use booking::{Booking, BookingId, DepartmentId, HospitalId, PatientId, State};
@@ -70,8 +70,9 @@ impl HeldByPatient {
         Some(wish.repeats(first))
     }
 
-    /// Judges a wish whose key is new. `facts` are those of its session, if known.
-    pub fn judge(&self, wish: &Wish, facts: Option<&Facts>) -> Standing {
+    /// Judges a wish whose key is new. `facts` gives those of its session, if known; most patients hold
+    /// nothing, and nobody asks for them.
+    pub fn judge(&self, wish: &Wish, facts: impl FnOnce() -> Option<Arc<Facts>>) -> Standing {
         let entries = self.read();
         let Some(held) = entries.patients.get(&wish.patient) else { return Standing::Free };
         let session = wish.slot.session();
@@ -79,7 +80,7 @@ impl HeldByPatient {
         if live.any(|entry| entry.booking.slot.session() == session) {
             return Standing::AlreadyBooked;
         }
-        facts.map_or(Standing::Free, |facts| over_limit(held, facts))
+        facts().map_or(Standing::Free, |facts| over_limit(held, &facts))
     }
 
     /// Returns a patient's live bookings, as far as known.
@@ -224,20 +225,20 @@ mod tests {
         assert_eq!(known.by_key(&wish(1, "k")), Some(Standing::Replay(BookingId::from(9))));
         assert_eq!(known.by_key(&wish(2, "k")), Some(Standing::KeyReused));
         assert_eq!(known.by_key(&wish(1, "other")), None);
-        assert_eq!(known.judge(&wish(1, "other"), None), Standing::Free);
+        assert_eq!(known.judge(&wish(1, "other"), || None), Standing::Free);
     }
 
     #[test]
     fn a_second_wish_in_the_session_is_already_booked() {
         let known = learnt(&[held(9, 1, 0, "k")]);
-        assert_eq!(known.judge(&wish(1, "other"), None), Standing::AlreadyBooked);
-        assert_eq!(known.judge(&wish(2, "other"), None), Standing::Free);
+        assert_eq!(known.judge(&wish(1, "other"), || None), Standing::AlreadyBooked);
+        assert_eq!(known.judge(&wish(2, "other"), || None), Standing::Free);
     }
 
     #[test]
     fn limits_count_the_date_and_six_days_around_it() {
         let known = learnt(&[held(1, 1, 10, "a"), held(2, 2, 10, "b"), held(3, 3, 16, "c")]);
-        let judged = |day| known.judge(&wish(7, "new"), Some(&facts(day)));
+        let judged = |day| known.judge(&wish(7, "new"), || Some(Arc::new(facts(day))));
         assert_eq!(judged(10), Standing::LimitReached("per_day_max"));
         assert_eq!(judged(11), Standing::LimitReached("per_week_max"));
         assert_eq!(judged(17), Standing::Free);

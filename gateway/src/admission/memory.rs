@@ -20,6 +20,7 @@ use super::promised::Promised;
 use super::recent::Recent;
 use super::refusals::{Known, Refusals};
 use crate::app::App;
+use crate::tally::ByWord;
 use crate::violations;
 
 /// How long an accepted booking is remembered.
@@ -32,6 +33,10 @@ const SYNC_EVERY: Duration = Duration::from_millis(500);
 const ROWS_OVERLAP_MS: i64 = 1_000;
 const OUTBOX_PAGE: usize = 1_000;
 const OUTBOX_PAGES_MAX: usize = 100;
+
+/// Outcomes of wishes by their words, those of a rush first.
+const WORDS: [&str; 6] =
+    ["slot_exhausted", "queued", "pending", "release_not_open", "already_booked", "final"];
 
 /// The memory of admission.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub struct Memory {
     pub promised: Promised,
     /// Ids under which Redis was asked, and refused for good.
     refused: Recent<BookingId, ()>,
+    /// What came of wishes, counted.
+    pub outcomes: ByWord<{ WORDS.len() }>,
     accepted: Recent<BookingId, Arc<Accepted>>,
     keys: Recent<(AccountId, Digest), Arc<Accepted>>,
     patients: Recent<PatientId, ()>,
@@ -76,6 +83,10 @@ impl Default for Memory {
             held: HeldByPatient::default(),
             promised: Promised::default(),
             refused: Recent::new(TTL, ACCEPTED_MAX),
+            outcomes: ByWord::new(
+                WORDS,
+                |word| metrics::counter!("slotrush_admissions_total", "outcome" => word),
+            ),
             accepted: Recent::new(TTL, ACCEPTED_MAX),
             keys: Recent::new(TTL, ACCEPTED_MAX),
             patients: Recent::new(TTL, ACCEPTED_MAX),

@@ -97,7 +97,7 @@ pub async fn admit(app: &App, wish: Wish) -> Admitted {
     let first = app.memory.by_key(&wish);
     let standing = match recall(app, &wish, first.as_deref()) {
         Standing::AlreadyBooked | Standing::LimitReached(_) => {
-            doubt::resolve(app, &wish, partition).await
+            Box::pin(doubt::resolve(app, &wish, partition)).await
         }
         sure @ (Standing::Free | Standing::Replay(_) | Standing::KeyReused) => Ok(sure),
     };
@@ -108,14 +108,15 @@ pub async fn admit(app: &App, wish: Wish) -> Admitted {
     if let Some(first) = first {
         repeat::check(&first, &wish, &outcome);
     }
-    metrics::counter!("slotrush_admissions_total", "outcome" => outcome.word()).increment(1);
+    app.memory.outcomes.note(outcome.word());
     outcome
 }
 
-/// Does what the standing of the patient allows.
+/// Does what the standing of the patient allows. The ways of the few are in boxes: they are large, and
+/// whoever is refused from memory would carry room for them.
 async fn act(app: &App, wish: Wish, partition: Partition, standing: Standing) -> Admitted {
     match standing {
-        Standing::Replay(id) => finish(app, replay::answer(app.clone(), id, wish)).await,
+        Standing::Replay(id) => Box::pin(finish(app, replay::answer(app.clone(), id, wish))).await,
         Standing::KeyReused => Admitted::KeyReused,
         Standing::AlreadyBooked => Admitted::AlreadyBooked,
         Standing::LimitReached(limit) => Admitted::LimitReached(limit),
@@ -123,7 +124,7 @@ async fn act(app: &App, wish: Wish, partition: Partition, standing: Standing) ->
             Some(refusal) => Admitted::Refused(refusal),
             None => match closed_gate(app, partition) {
                 Some(outcome) => outcome,
-                None => finish(app, place::take(app.clone(), wish, partition)).await,
+                None => Box::pin(finish(app, place::take(app.clone(), wish, partition))).await,
             },
         },
     }
@@ -134,10 +135,9 @@ async fn act(app: &App, wish: Wish, partition: Partition, standing: Standing) ->
 /// PostgreSQL is asked first for what the key stands for: two gateways may have accepted different
 /// wishes under one key at the same instant, and only one of them was not superseded.
 fn recall(app: &App, wish: &Wish, first: Option<&Accepted>) -> Standing {
-    let facts = app.facts.peek(wish.slot.session());
     let by_key = app.memory.held.by_key(wish);
     let by_key = by_key.or_else(|| first.map(|first| wish.repeats(&first.booking)));
-    by_key.unwrap_or_else(|| app.memory.held.judge(wish, facts.as_deref()))
+    by_key.unwrap_or_else(|| app.memory.held.judge(wish, || app.facts.peek(wish.slot.session())))
 }
 
 fn known_refusal(app: &App, wish: &Wish, partition: Partition) -> Option<Refusal> {

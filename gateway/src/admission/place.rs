@@ -13,6 +13,7 @@ use super::memory::{Accepted, Ticket};
 use super::refusals::Refusal;
 use super::{Admitted, Wish, replay};
 use crate::app::App;
+use crate::request_id::RequestId;
 
 /// How often a hold is tried again because Redis is in another epoch than this gateway thought.
 const EPOCH_RETRIES_MAX: u32 = 2;
@@ -107,6 +108,7 @@ pub async fn publish(app: &App, accepted: Arc<Accepted>) -> Admitted {
         app.memory.promised.note(&accepted);
     }
     let request_id = crate::request_id::current();
+    let request_id = request_id.as_ref().map(RequestId::as_str);
     tracing::info!(request_id, booking_id = %id, is_certain = accepted.is_certain(), "accepted");
     Admitted::Accepted(accepted)
 }

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::OwnedSemaphorePermit;
@@ -13,6 +12,7 @@ use crate::app::App;
 use crate::problem::Problem;
 use crate::request_id;
 use crate::server::Peer;
+use crate::tally::Requests;
 
 /// A request's place among those worked on at once. Who only waits gives it up.
 #[derive(Clone, Debug)]
@@ -25,41 +25,51 @@ impl Place {
     }
 }
 
-pub(super) async fn around(State(app): State<App>, request: Request, next: Next) -> Response {
+/// What every request needs. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Around(Arc<(App, Requests)>);
+
+impl Around {
+    /// `paths` are those of all routes.
+    pub(super) fn new(app: App, paths: impl IntoIterator<Item = String>) -> Self {
+        Self(Arc::new((app, Requests::new(paths))))
+    }
+}
+
+pub(super) async fn around(State(around): State<Around>, request: Request, next: Next) -> Response {
+    let (app, requests) = &*around.0;
     let started = Instant::now();
     let id = request_id::take_or_mint(request.headers());
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().cloned();
     let answer = async {
-        match pass(&app, request, next).await {
+        match pass(app, requests, request, next).await {
             Ok(response) => response,
             Err(problem) => problem.into_response(),
         }
     };
     let mut response = request_id::scope(id.clone(), answer).await;
     let seconds = started.elapsed().as_secs_f64();
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(request_id::HEADER, value);
-    }
-    let route = path.as_ref().map_or("none", MatchedPath::as_str).to_owned();
-    let status = response.status().as_u16();
-    tracing::debug!(request_id = id, %method, route, status, seconds, "answered");
-    let route = ("route", route);
-    // A client may invent methods; a label must not.
-    let is_known = [Method::GET, Method::POST, Method::DELETE, Method::PUT].contains(&method);
-    let method = ("method", if is_known { method.to_string() } else { "other".to_owned() });
-    let labels = [route.clone(), method.clone(), ("status", status.to_string())];
-    metrics::counter!("slotrush_requests_total", &labels).increment(1);
-    metrics::histogram!("slotrush_answer_seconds", &[route, method]).record(seconds);
+    response.headers_mut().insert(request_id::HEADER, id.as_header());
+    let path = path.as_ref().map(MatchedPath::as_str);
+    let status = response.status();
+    let (route, code) = (path.unwrap_or("none"), status.as_u16());
+    tracing::debug!(request_id = %id, %method, route, status = code, seconds, "answered");
+    requests.note(path, &method, status, seconds);
     response
 }
 
-async fn pass(app: &App, mut request: Request, next: Next) -> Result<Response, Problem> {
+async fn pass(
+    app: &App,
+    requests: &Requests,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     if let Some(Peer(peer)) = request.extensions().get::<Peer>() {
         app.limits.admit_address(peer.ip(), request.headers())?;
     }
     let place = Place(Arc::new(Mutex::new(Some(app.limits.enter()?))));
-    let _in_flight = InFlight::begin();
+    let _in_flight = InFlight::begin(requests);
     request.extensions_mut().insert(place.clone());
     let response = next.run(request).await;
     place.give_up();
@@ -67,17 +77,17 @@ async fn pass(app: &App, mut request: Request, next: Next) -> Result<Response, P
 }
 
 /// Counts a request while it is being answered, however that ends.
-struct InFlight;
+struct InFlight<'a>(&'a Requests);
 
-impl InFlight {
-    fn begin() -> Self {
-        metrics::gauge!("slotrush_requests_in_flight").increment(1);
-        Self
+impl<'a> InFlight<'a> {
+    fn begin(requests: &'a Requests) -> Self {
+        requests.in_flight().increment(1);
+        Self(requests)
     }
 }
 
-impl Drop for InFlight {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        metrics::gauge!("slotrush_requests_in_flight").decrement(1);
+        self.0.in_flight().decrement(1);
     }
 }

@@ -31,10 +31,11 @@ pub fn router() -> OpenApiRouter<App> {
 
 /// Returns the whole HTTP face: routes, fallbacks, and what is done for every request.
 pub fn service(app: &App) -> Router {
-    let (router, _) = router().split_for_parts();
+    let (router, document) = router().split_for_parts();
+    let around = layer::Around::new(app.clone(), document.paths.paths.into_keys());
     router
         .fallback(async || Problem::new(Code::NotFound))
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), layer::around))
+        .layer(axum::middleware::from_fn_with_state(around, layer::around))
         .with_state(app.clone())
 }

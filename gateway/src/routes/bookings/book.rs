@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use booking::{PatientId, SlotId};
 use serde::Deserialize;
@@ -21,6 +21,8 @@ use crate::status::view::{self, BookingView};
 
 /// How long a refusal waits to learn the hospital's time zone.
 const ZONE_WAIT: Duration = Duration::from_millis(500);
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A wish for a place.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -78,7 +80,7 @@ pub(super) async fn book(State(app): State<App>, booker: Booker, request: Reques
 }
 
 async fn answer(app: &App, identity: &Identity, request: Request) -> Result<Response, Problem> {
-    let key = idempotency_key(request.headers())?;
+    let key = idempotency_key(request.headers())?.to_owned();
     let Json(NewBooking { slot_id, patient_id }) = Json::from_request(request, app).await?;
     app.limits.admit_session(slot_id.session())?;
     if !app.patients.acts_for(identity, patient_id).await? {
@@ -88,14 +90,14 @@ async fn answer(app: &App, identity: &Identity, request: Request) -> Result<Resp
     write(app, &wish, admit(app, wish).await).await
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
-    let mut values = headers.get_all("idempotency-key").iter();
+fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
+    let mut values = headers.get_all(&IDEMPOTENCY_KEY).iter();
     let value = values.next().ok_or(Problem::new(Code::IdempotencyKeyMissing))?;
     let is_good = |text: &&str| {
         (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
     };
     let text = value.to_str().ok().filter(is_good).filter(|_| values.next().is_none());
-    text.map(str::to_owned).ok_or_else(|| Code::IdempotencyKeyMalformed.into())
+    text.ok_or_else(|| Code::IdempotencyKeyMalformed.into())
 }
 
 /// Turns what came of the wish into the answer.
@@ -161,7 +163,7 @@ mod tests {
                 let value = HeaderValue::from_bytes(value.as_bytes()).expect("a header value");
                 headers.append("idempotency-key", value);
             }
-            idempotency_key(&headers).map_err(|problem| problem.code())
+            idempotency_key(&headers).map(str::to_owned).map_err(|problem| problem.code())
         };
         assert_eq!(key(&["a~!"]), Ok("a~!".to_owned()));
         assert_eq!(key(&[]), Err(Code::IdempotencyKeyMissing));
