@@ -7,6 +7,7 @@ use crate::bench::{self, Bench};
 use crate::chaos::{self, Chaos};
 use crate::demo::{self, Demo};
 use crate::fuzz::{self, Fuzz};
+use crate::instructions::{self, Instructions};
 use crate::jmeter::{self, Jmeter};
 use crate::model::{self, Model};
 use crate::mutants::{self, Mutants};
@@ -31,6 +32,10 @@ enum Command {
     /// Interleaved rounds with an A/A control; every round's books must balance. About five minutes
     /// with --quick, half an hour without.
     Bench(Bench),
+    /// Count the instructions that the gateway spends on a request, and hold them against the budget
+    ///
+    /// Runs requests on one thread under valgrind (installed where missing), on private servers.
+    Instructions(Instructions),
     /// Break everything around the system while patients book, and judge every invariant
     ///
     /// Private servers, two gateways and two workers; faults drawn from a seed. Ends with an error if
@@ -118,6 +123,7 @@ impl Cli {
         match self.command {
             Command::Demo(demo) => demo::run(demo).await,
             Command::Bench(bench) => bench::run(bench).await,
+            Command::Instructions(options) => instructions::run(options).await,
             Command::Chaos(options) => chaos::run(options).await,
             Command::Jmeter(options) => jmeter::run(options).await,
             Command::Up(up) => {

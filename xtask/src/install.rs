@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -44,6 +44,24 @@ pub(crate) async fn ensure_programs() -> Result<()> {
         bail!("{} installed, but too old or not found\n{}", still.join(", "), advice(&still));
     }
     Ok(())
+}
+
+/// Makes sure that a program is there that only one command of ours needs, and returns where.
+pub(crate) async fn ensure_tool(program: &str, package: &str) -> Result<PathBuf> {
+    if let Some(found) = find_program(program) {
+        return Ok(found);
+    }
+    let advice = format!("{program} is needed: apt-get install {package}");
+    let Some(prefix) = administrator() else { bail!("{advice}") };
+    println!("installing {package} (apt-get)");
+    let log = private_folder().join("install.log");
+    fs::create_dir_all(private_folder())?;
+    // An old list of packages may do, where a new one can't be had.
+    let _ = apt_get(&prefix, &["update", "-q"], &log).await;
+    let install = ["install", "-y", "-q", "--no-install-recommends", package];
+    let installed = apt_get(&prefix, &install, &log).await;
+    installed.with_context(|| format!("could not install; see {}\n{advice}", relative(&log)))?;
+    find_program(program).context(advice)
 }
 
 /// What to put before a command that needs root; `None` if we can't become root or there is no apt.

@@ -11,6 +11,7 @@ mod demo;
 mod deny;
 mod fuzz;
 mod install;
+mod instructions;
 mod interrupt;
 mod jmeter;
 mod lock;
