@@ -18,7 +18,7 @@ use super::held::HeldByPatient;
 use super::keys::KeysInFlight;
 use super::promised::Promised;
 use super::recent::Recent;
-use super::refusals::{Known, Refusals};
+use super::refusals::{Known, Refusals, STALE_AFTER};
 use crate::app::App;
 use crate::tally::ByWord;
 use crate::violations;
@@ -163,10 +163,12 @@ impl Memory {
     /// now. Whoever won before the refusal began is in one of four places: this gateway's own
     /// memory, the outbox, a row in PostgreSQL, or, on its way from the outbox to its row, both.
     /// The outbox is read first and the rows after it, so nobody slips through between the two.
-    /// Only if both were read after the refusal began is silence about a patient knowledge.
+    /// Only if both were read after the refusal began is silence about a patient knowledge, and only
+    /// for a second: a gateway that is cut off reads nothing new.
     ///
     /// What is left: a place that came back, was sold through another gateway to this patient, and
-    /// whose request is repeated here, all within half a second.
+    /// whose request is repeated here, all within half a second (a second while Redis or PostgreSQL does
+    /// not answer this gateway).
     pub fn may_refuse(&self, patient: PatientId, partition: Partition, known: &Known) -> bool {
         if !known.refusal.may_have_winners() {
             return true;
@@ -174,7 +176,8 @@ impl Memory {
         let unsettled = self.of(partition);
         unsettled.is_wanted.store(true, Ordering::Relaxed);
         let seen = unsettled.seen.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(seen) = seen.as_ref().filter(|seen| seen.at >= known.since) else {
+        let is_knowledge = |seen: &&Seen| seen.at >= known.since && seen.at.elapsed() < STALE_AFTER;
+        let Some(seen) = seen.as_ref().filter(is_knowledge) else {
             drop(seen);
             self.wanted.notify_one();
             return false;
@@ -251,6 +254,7 @@ mod tests {
     use booking::{Epoch, SlotId, State, UnixMs};
 
     use super::*;
+    use crate::admission::refusals::Refusal;
 
     fn accepted() -> Arc<Accepted> {
         let wish = Wish::new(AccountId::from(1), SlotId::from(256), PatientId::from(1), "k");
@@ -284,6 +288,23 @@ mod tests {
         memory.note_final(&row(&accepted().booking), Instant::now());
         assert!(memory.by_id(9.into()).is_some_and(|known| known.is_final()));
         assert!(memory.remember(accepted()).is_final());
+    }
+
+    #[test]
+    fn silence_of_an_old_look_is_no_knowledge() {
+        let memory = Memory::default();
+        let (patient, partition, slot) = (PatientId::from(1), Partition::new(0), SlotId::from(256));
+        let long_ago = Instant::now().checked_sub(2 * STALE_AFTER).expect("later than that");
+        memory.refusals.note(slot, Refusal::SoldOut, Instant::now());
+        let mut known = memory.refusals.find(slot, UnixMs(0)).expect("just noted");
+        known.since = long_ago;
+        let may_refuse_after_look = |at| {
+            let look = Some(Seen { patients: HashSet::new(), at });
+            *memory.of(partition).seen.write().expect("not poisoned") = look;
+            memory.may_refuse(patient, partition, &known)
+        };
+        assert!(may_refuse_after_look(Instant::now()));
+        assert!(!may_refuse_after_look(long_ago), "whoever won since is not in it");
     }
 
     #[test]

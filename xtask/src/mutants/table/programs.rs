@@ -227,4 +227,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         suite: Some("it"),
         test: "reconcile::a_release_preheated_since_windows_were_read_is_on_sale_with_its_places",
     },
+    Mutant {
+        name: "look-never-ages",
+        what: "who won is judged by what a gateway saw before it was cut off",
+        file: "gateway/src/admission/memory.rs",
+        edits: &[(" && seen.at.elapsed() < STALE_AFTER;", ";")],
+        also: &[],
+        package: "gateway",
+        suite: None,
+        test: "admission::memory::tests::silence_of_an_old_look_is_no_knowledge",
+    },
 ];
