@@ -104,6 +104,7 @@ fn not_audited() {
     for invariant in CHECKED {
         metrics::gauge!("slotrush_violations", "invariant" => invariant).set(f64::NAN);
     }
+    metrics::gauge!("slotrush_audit_partitions_at_rest").set(f64::NAN);
     metrics::gauge!("slotrush_audit_timestamp_seconds").increment(0.0);
 }
 

@@ -4,7 +4,7 @@
 //! empty: a booking leaves the outbox only when its row stands, so whatever was sold is consumed. Then
 //! `left` in Redis is granted less consumed in PostgreSQL, or places lie where nobody sells them. The
 //! two are not read at one instant, and a grant is applied a moment after it is made, so only a
-//! difference that stays the same for half a minute is a leak.
+//! difference that stays the same for nearly half a minute is a leak.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

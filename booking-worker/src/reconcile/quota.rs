@@ -15,10 +15,12 @@ const SESSIONS_PER_READ: usize = 100;
 impl PartitionReconciler {
     /// R4 and R5: grants what is free and tells Redis; all grants if this ledger is new here.
     pub async fn top_up(&mut self, current: &Current) -> Result<(), Error> {
+        // Whatever stops this half-way makes the next round apply everything: what PostgreSQL has granted
+        // by then, and Redis was not told, is not granted again.
+        let is_known = self.applied.take().as_ref() == Some(&current.nonce);
         let ledger = &self.servers.ledger;
         let changed = ledger.top_up(self.partition, current.epoch).await?;
         failpoint::point!("reconcile.granted", if !changed.is_empty());
-        let is_known = self.applied.as_ref() == Some(&current.nonce);
         let grants =
             if is_known { changed } else { ledger.grants(self.partition, current.epoch).await? };
         if grants.iter().any(|grant| !self.told.windows.contains_key(&grant.release)) {
@@ -26,8 +28,6 @@ impl PartitionReconciler {
             let windows = self.servers.ledger.windows().await?;
             self.tell_windows(current, &windows).await?;
         }
-        // Whatever stops this half-way makes the next round apply everything.
-        self.applied = None;
         if self.apply(current, &grants).await? {
             self.applied = Some(current.nonce.clone());
         }
