@@ -45,6 +45,11 @@ impl KeysInFlight {
         Some(Reservation { keys: self.clone(), key })
     }
 
+    /// Tells whether a request under the wish's key is on its way.
+    pub fn is_on_its_way(&self, wish: &Wish) -> bool {
+        self.lock().contains_key(&(wish.account, wish.key))
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Reserved>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

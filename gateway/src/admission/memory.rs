@@ -126,6 +126,11 @@ impl Memory {
         accepted.note_end(row, asked_at);
     }
 
+    /// Notes that this patient may have won: from memory nothing is refused to them for a while.
+    pub fn note_perhaps(&self, patient: PatientId) {
+        self.patients.put(patient, ());
+    }
+
     /// Notes that nobody was given anything under this id, and was told so.
     pub fn note_refused(&self, id: BookingId) {
         self.refused.put(id, ());

@@ -143,7 +143,9 @@ fn recall(app: &App, wish: &Wish, first: Option<&Accepted>) -> Standing {
 fn known_refusal(app: &App, wish: &Wish, partition: Partition) -> Option<Refusal> {
     let known = app.memory.refusals.find(wish.slot, app.clock.now())?;
     let is_sure = !app.epochs.is_recovering(partition)
-        && app.memory.may_refuse(wish.patient, partition, &known);
+        && app.memory.may_refuse(wish.patient, partition, &known)
+        // It may have won, and its answer not have been read.
+        && !app.memory.keys_in_flight.is_on_its_way(wish);
     is_sure.then_some(known.refusal)
 }
 

@@ -46,10 +46,10 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
         match held {
             Ok(Hold::OtherEpoch { current }) => app.epochs.adopt(partition, current),
             Ok(Hold::Held { left, ticket, settled }) => {
-                note_sale(&app, &booking, left, started);
                 let ticket = Ticket { number: ticket, settled };
                 let accepted = Arc::new(Accepted::new(booking, Some(ticket)));
                 let accepted = app.memory.remember(accepted);
+                note_sale(&app, &accepted.booking, left, started);
                 failpoint::point!("gateway.held");
                 return publish(&app, accepted).await;
             }
@@ -81,7 +81,11 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
             Ok(Hold::Shut | Hold::Fenced) => return Admitted::Recovering,
             // When unknown, it may have run. The outbox then has the booking, and the relay
             // carries it; the client's next try finds it by its key.
-            Err(Error::Unavailable | Error::Unknown) => return Admitted::InventoryDown,
+            Err(Error::Unknown) => {
+                app.memory.note_perhaps(wish.patient);
+                return Admitted::InventoryDown;
+            }
+            Err(Error::Unavailable) => return Admitted::InventoryDown,
             Err(Error::Refused(fault)) => {
                 tracing::error!(fault, "Redis refused a hold");
                 return Admitted::InventoryDown;

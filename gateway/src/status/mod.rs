@@ -199,8 +199,13 @@ async fn is_ledger_true(app: &App, partition: Partition) -> bool {
 }
 
 fn own_row(app: &App, row: Arc<BookingRow>, question: Question) -> Known {
+    if row.booking.account != question.account {
+        // Nobody is told anything.
+        app.memory.note_row(&row);
+        return Known::NotFound;
+    }
     app.memory.note_final(&row, question.asked_at);
-    if row.booking.account == question.account { Known::Row(row) } else { Known::NotFound }
+    Known::Row(row)
 }
 
 fn own(accepted: Arc<Accepted>, account: AccountId) -> Known {
