@@ -34,8 +34,8 @@ impl Promised {
     }
 
     /// Returns how many promises are older than [`DUE_AFTER`] and without a row that was read, and
-    /// some of them: others each time.
-    pub fn overdue(&self, now: Instant, some: usize) -> (usize, Vec<Arc<Accepted>>) {
+    /// some of them. The first `step` of these are others each time.
+    pub fn overdue(&self, now: Instant, some: usize, step: usize) -> (usize, Vec<Arc<Accepted>>) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Waiting { young, overdue } = &mut *waiting;
         overdue.retain(|accepted| !accepted.has_row());
@@ -47,8 +47,8 @@ impl Promised {
                 overdue.push_back(accepted);
             }
         }
-        let some = some.min(overdue.len());
-        overdue.rotate_left(some);
+        let step = step.min(overdue.len());
+        overdue.rotate_left(step);
         let latest = overdue.iter().rev().take(some).map(Arc::clone).collect();
         (overdue.len(), latest)
     }
@@ -75,7 +75,7 @@ mod tests {
         let promised = Promised::default();
         let accepted: Vec<_> = (1..=3).map(|id| promise(&promised, id)).collect();
         let (now, later) = (Instant::now(), Instant::now() + DUE_AFTER);
-        assert_eq!(promised.overdue(now, 10).0, 0);
+        assert_eq!(promised.overdue(now, 10, 1).0, 0);
         let read = |accepted: &Accepted| {
             accepted.note_row(&BookingRow {
                 booking: accepted.booking.clone(),
@@ -89,11 +89,20 @@ mod tests {
         };
         read(&accepted[1]);
         let one = |(count, some): (usize, Vec<Arc<Accepted>>)| (count, some[0].booking.id.get());
-        assert_eq!(one(promised.overdue(later, 1)), (2, 1));
-        assert_eq!(one(promised.overdue(later, 1)), (2, 3));
+        assert_eq!(one(promised.overdue(later, 1, 1)), (2, 1));
+        assert_eq!(one(promised.overdue(later, 1, 1)), (2, 3));
         read(&accepted[0]);
         read(&accepted[2]);
-        assert_eq!(promised.overdue(later, 1).0, 0);
+        assert_eq!(promised.overdue(later, 1, 1).0, 0);
+    }
+
+    #[test]
+    fn the_first_are_others_each_time_also_where_all_are_told() {
+        let promised = Promised::default();
+        let _accepted: Vec<_> = (1..=3).map(|id| promise(&promised, id)).collect();
+        let later = Instant::now() + DUE_AFTER;
+        let first = || promised.overdue(later, 10, 1).1[0].booking.id.get();
+        assert_eq!([first(), first(), first(), first()], [1, 2, 3, 1]);
     }
 
     #[test]
@@ -101,6 +110,6 @@ mod tests {
         let promised = Promised::default();
         let accepted = promise(&promised, 1);
         (0..PROMISED_MAX + 10).for_each(|_| promised.note(&accepted));
-        assert_eq!(promised.overdue(Instant::now() + DUE_AFTER, 1).0, PROMISED_MAX);
+        assert_eq!(promised.overdue(Instant::now() + DUE_AFTER, 1, 1).0, PROMISED_MAX);
     }
 }

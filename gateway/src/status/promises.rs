@@ -32,7 +32,8 @@ pub async fn follow(app: &App) {
     let mut lost = Lost::default();
     loop {
         ticks.tick().await;
-        let (count, some) = app.memory.promised.overdue(Instant::now(), ROWS_PER_LOOK);
+        let (count, some) =
+            app.memory.promised.overdue(Instant::now(), ROWS_PER_LOOK, SOUGHT_PER_LOOK);
         metrics::gauge!("slotrush_promises_overdue").set(u32::try_from(count).unwrap_or(u32::MAX));
         if count == 0 {
             lost.retain(&HashSet::new(), true);
@@ -59,6 +60,9 @@ async fn without_row(app: &App, some: Vec<Arc<Accepted>>) -> Option<Vec<Arc<Acce
     let rows = found.ok()?.ok()?;
     for row in &rows {
         app.memory.note_row(row);
+        // Memory may have forgotten it, and only it knows then that it has its row.
+        let own = some.iter().filter(|accepted| accepted.booking.id == row.booking.id);
+        own.for_each(|accepted| accepted.note_row(row));
     }
     // By the rows themselves: of one that is forgotten here nothing is noted.
     let has_row: HashSet<BookingId> = rows.iter().map(|row| row.booking.id).collect();
