@@ -22,8 +22,8 @@ const BUDGETS: [(&str, u64); 5] = [
     ("none", 13_700),
     ("sold_out", 54_600),
     ("accepted", 180_000),
-    ("poll_queued", 54_800),
-    ("poll_final", 66_800),
+    ("poll_queued", 52_500),
+    ("poll_final", 65_300),
 ];
 
 /// Options of the count.

@@ -80,9 +80,21 @@ pub async fn find(app: &App, question: Question) -> Known {
         // It will have its row; where it is until then changes nothing for its patient.
         return own(accepted, account);
     }
+    // In a box: it is large and few need it, and every poll would carry room for it.
+    Box::pin(elsewhere(app, question, remembered, row.is_ok())).await
+}
+
+/// Looks in the outbox for a booking that has no row and is not certain here.
+async fn elsewhere(
+    app: &App,
+    question: Question,
+    remembered: Option<Arc<Accepted>>,
+    is_ledger_up: bool,
+) -> Known {
+    let Question { id, account, .. } = question;
     match app.inventory.find(id).await {
         Ok(Some(booking)) => own_booking(app, booking, remembered, account),
-        Ok(None) => nowhere(app, question, remembered, row.is_ok()).await,
+        Ok(None) => nowhere(app, question, remembered, is_ledger_up).await,
         Err(error) => {
             tracing::debug!(%error, "a status found no outbox");
             match remembered {

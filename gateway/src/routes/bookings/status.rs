@@ -61,7 +61,7 @@ pub(super) async fn status(
     if wait > 0 && matches!(known, Known::Accepted(_)) {
         let until = Instant::now() + Duration::from_secs(wait.into());
         place.give_up();
-        known = status::wait(&app, question, until, known).await;
+        known = Box::pin(status::wait(&app, question, until, known)).await;
     }
     view::show(&app, known, question.asked_at).await.map(Json)
 }
