@@ -27,11 +27,13 @@ async fn act(cli: Cli) -> anyhow::Result<()> {
         Command::Serve => {
             settings.check()?;
             service::telemetry::init(&settings.telemetry, &broker::MUTED_LOG_TARGETS)?;
-            server::make_room(settings.server.connections_max);
             let shutdown = service::shutdown::on_signal();
             let listener = server::listen(settings.listen, settings.server.backlog)?;
             let admin = service::settings::listen("SLOTRUSH_ADMIN_LISTEN", settings.admin_listen);
-            gateway::run(settings, listener, admin.await?, shutdown).await?;
+            let admin = admin.await?;
+            // Nothing is said before everything that ends a program at once was looked at.
+            server::make_room(settings.server.connections_max);
+            gateway::run(settings, listener, admin, shutdown).await?;
         }
     }
     Ok(())

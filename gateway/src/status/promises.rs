@@ -106,6 +106,7 @@ mod tests {
     #[test]
     fn a_lost_booking_is_shown_until_it_is_found() {
         let (one, two) = (BookingId::from(1), BookingId::from(2));
+        assert_eq!(shown("I3"), 0);
         let mut lost = Lost::default();
         lost.note(one);
         lost.note(one);
