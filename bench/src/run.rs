@@ -21,7 +21,7 @@ const OPEN_FILES: u64 = 12_000;
 #[derive(Debug, Parser)]
 #[command(name = "bench", version, max_term_width = 100)]
 pub struct Args {
-    /// Two rounds of two seconds each, for a first look: about five minutes
+    /// Two rounds of two seconds each, for a first look
     #[arg(long)]
     pub quick: bool,
     /// Only what these ratios (A1, C1, …) or groups (floor, accept, hot, spread, drain, latency) need

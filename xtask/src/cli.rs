@@ -29,8 +29,7 @@ enum Command {
     Demo(Demo),
     /// Measure the pipeline beside the usual ways to book, on private servers, and judge the ratios
     ///
-    /// Interleaved rounds with an A/A control; every round's books must balance. About five minutes
-    /// with --quick, half an hour without.
+    /// Interleaved rounds with an A/A control; every round's books must balance.
     Bench(Bench),
     /// Count the instructions that the gateway spends on a request, and hold them against the budget
     ///

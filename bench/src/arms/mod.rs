@@ -43,7 +43,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Ends in about five minutes.
+    /// For a first look.
     pub const QUICK: Self = Self {
         round: Duration::from_secs(2),
         warm_up: Duration::from_millis(500),
