@@ -6,10 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use booking::{AccountId, BookingId, Digest, Partition, PatientId};
+use futures::future::join_all;
 use inventory::Inventory;
 use ledger::booking_row::{BookingRow, Change};
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 pub use super::accepted::{Accepted, Ticket};
 
@@ -201,23 +202,23 @@ impl Memory {
 /// Reads outboxes of partitions where refusals are answered from memory, for ever.
 pub async fn follow_outboxes(app: &App) {
     let memory = &app.memory;
+    // From the beginning of one look to that of the next: what was seen is as old as its beginning.
+    let mut ticks = tokio::time::interval(SYNC_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let tick = tokio::time::sleep(SYNC_EVERY);
         tokio::select! {
-            () = tick => {}
-            () = memory.wanted.notified() => {}
+            _ = ticks.tick() => {}
+            () = memory.wanted.notified() => ticks.reset(),
         }
-        let mut looks = Vec::new();
-        for number in 0..booking::partition::PARTITIONS_MAX {
-            let partition = Partition::new(number);
-            if !memory.of(partition).is_wanted.swap(false, Ordering::Relaxed) {
-                continue;
-            }
-            let at = Instant::now();
-            if let Some(patients) = outbox_patients(&app.inventory, partition).await {
-                looks.push((partition, Seen { patients, at }));
-            }
-        }
+        let wanted = (0..booking::partition::PARTITIONS_MAX)
+            .map(Partition::new)
+            .filter(|partition| memory.of(*partition).is_wanted.swap(false, Ordering::Relaxed));
+        let at = Instant::now();
+        let looks = wanted.map(async |partition| {
+            let patients = outbox_patients(&app.inventory, partition).await?;
+            Some((partition, Seen { patients, at }))
+        });
+        let looks: Vec<_> = join_all(looks).await.into_iter().flatten().collect();
         if looks.is_empty() {
             continue;
         }
@@ -231,6 +232,7 @@ pub async fn follow_outboxes(app: &App) {
             let seen = &memory.of(partition).seen;
             *seen.write().unwrap_or_else(PoisonError::into_inner) = Some(look);
         }
+        metrics::histogram!("slotrush_outbox_look_seconds").record(at.elapsed().as_secs_f64());
     }
 }
 
