@@ -6,7 +6,7 @@
 //! two are not read at one instant, and a grant is applied a moment after it is made, so only a
 //! difference that stays the same for nearly half a minute is a leak.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use booking::{Partition, SlotId};
@@ -101,11 +101,15 @@ async fn unequal(servers: &Servers, row: &EpochRow) -> Result<Vec<(SlotId, Unequ
         let counts = servers.inventory.snapshot(partition, some).await?;
         left.extend(counts.into_iter().map(|count| (count.slot, count.left)));
     }
-    let compare = |(slot, set_aside): (SlotId, u32)| {
-        let left = left.get(&slot).copied().unwrap_or(0);
+    let set_aside: BTreeMap<SlotId, u32> = set_aside.into_iter().collect();
+    let of = |counts: &BTreeMap<SlotId, u32>, slot| counts.get(&slot).copied().unwrap_or(0);
+    // Also what Redis sells without a grant, in a session that has some.
+    let slots: BTreeSet<SlotId> = left.keys().chain(set_aside.keys()).copied().collect();
+    let compare = |slot| {
+        let (left, set_aside) = (of(&left, slot), of(&set_aside, slot));
         (left != set_aside).then_some((slot, Unequal { partition, left, set_aside }))
     };
-    Ok(set_aside.into_iter().filter_map(compare).collect())
+    Ok(slots.into_iter().filter_map(compare).collect())
 }
 
 fn leak(slot: SlotId, unequal: Unequal) -> Violation {
