@@ -26,7 +26,7 @@ use crate::fault::Fault;
 use crate::{Servers, Settings, audit, pause};
 
 pub use moves::{Move, what_next};
-pub use partition::PartitionReconciler;
+pub use partition::{Current, PartitionReconciler};
 
 /// How long the lead lasts without a sign of life, and how often it is renewed: a dead leader is
 /// replaced well within the five seconds in which admission must be back.

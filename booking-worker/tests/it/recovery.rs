@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use booking::State;
-use booking_worker::reconcile::{Error, PartitionReconciler, Round};
+use booking_worker::reconcile::{Current, Error, PartitionReconciler, Round};
 use booking_worker::relay::Relay;
 use broker::{Link, Publisher};
 use inventory::Hold;
@@ -12,7 +12,7 @@ use ledger::epoch::EpochState;
 use secrecy::SecretString;
 use testkit::{Database, Proxy, eventually};
 
-use crate::world::{ONE, SOON, World};
+use crate::world::{ONE, SOON, World, connect_redis};
 
 #[tokio::test]
 async fn after_a_flushed_redis_all_quota_is_back_when_the_old_epoch_closed() -> Result<()> {
@@ -209,4 +209,33 @@ async fn a_barrier_that_could_not_be_sent_is_sent_in_the_first_round_that_can() 
         (depths.bookings == [1]).then_some(())
     })
     .await
+}
+
+/// The race: PostgreSQL has granted what became free, which it does once, and Redis can't be told.
+#[tokio::test]
+async fn places_granted_in_a_round_that_failed_are_on_sale_after_the_next() -> Result<()> {
+    let world = World::start(&[1]).await?;
+    let proxy = Proxy::start(&world.redis.url()).await?;
+    let mut servers = world.servers.clone();
+    servers.inventory = connect_redis(&proxy.url())?;
+    let inventory = &servers.inventory;
+    eventually("Redis", SOON, || async { inventory.ping().await.ok() }).await?;
+    let mut reconciler = PartitionReconciler::new(&servers, ONE);
+    reconciler.tick(&world.round().await?).await?;
+    let sold = world.win(0, world.slots[0]).await?;
+    world.servers.ledger.persist(ONE, std::slice::from_ref(&sold)).await?;
+    world.cancel(&sold).await?;
+    let row = world.open_epoch().await?;
+    let current = Current { epoch: row.epoch, term: row.term, nonce: row.nonce };
+    proxy.cut();
+    assert!(reconciler.top_up(&current).await.is_err(), "Redis was told all the same");
+    let counts = world.counts().await?;
+    assert_eq!((counts.free, counts.escrowed), (0, 1), "granted");
+
+    proxy.heal();
+    world
+        .tick_until(&mut reconciler, "the place is on sale again", async || {
+            Ok((world.left().await? == 1).then_some(()))
+        })
+        .await
 }

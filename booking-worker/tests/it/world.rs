@@ -293,18 +293,23 @@ fn connect(
         batch_bookings_max: 200,
         batch_wait_ms: 5,
     };
-    let inventory = inventory::Settings {
-        url: SecretString::from(redis.url()),
-        connections: 1,
-        response_timeout_ms: 2000,
-    };
     Ok(Servers {
         ledger: Ledger::start(&ledger_settings(database_url))?,
-        inventory: Inventory::start(&inventory)?,
+        inventory: connect_redis(&redis.url())?,
         publisher: Publisher::start(&broker, None, stop.clone()),
         broker,
         clock: Arc::new(SystemClock),
     })
+}
+
+/// Redis at this URL, which may be a proxy's.
+pub(crate) fn connect_redis(url: &str) -> Result<Inventory> {
+    let settings = inventory::Settings {
+        url: SecretString::from(url),
+        connections: 1,
+        response_timeout_ms: 2000,
+    };
+    Ok(Inventory::start(&settings)?)
 }
 
 fn ledger_settings(url: &str) -> ledger::Settings {

@@ -90,6 +90,7 @@ pub(in crate::mutants) const ASKED: &[Asked] = &[
     asked("certainty of a booking undone by a second meeting", &["remembered-anew"], &[]),
     asked("barrier taken as sent that was not", &["barrier-taken-as-sent"], &[]),
     asked("places in Redis before their window", &["places-before-their-window"], &[]),
+    asked("places granted that Redis is never told of", &["granted-taken-as-told"], &[]),
     asked("winners judged by an old look", &["look-never-ages"], &[]),
     asked("booking lapses by an empty Redis", &[], &["lapse-by-empty-redis"]),
     asked("booking lapses while older epochs are open", &[], &["lapse-too-early"]),

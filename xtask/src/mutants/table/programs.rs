@@ -228,6 +228,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: "reconcile::a_release_preheated_since_windows_were_read_is_on_sale_with_its_places",
     },
     Mutant {
+        name: "granted-taken-as-told",
+        what: "a round that failed after its grant counts as told to Redis",
+        file: "booking-worker/src/reconcile/quota.rs",
+        edits: &[("self.applied.take().as_ref()", "self.applied.as_ref()")],
+        also: &[],
+        package: "booking-worker",
+        suite: Some("it"),
+        test: "recovery::places_granted_in_a_round_that_failed_are_on_sale_after_the_next",
+    },
+    Mutant {
         name: "look-never-ages",
         what: "who won is judged by what a gateway saw before it was cut off",
         file: "gateway/src/admission/memory.rs",
