@@ -6,6 +6,7 @@
 //!   booked or free;
 //! - **I5** one row per id, one live booking per patient and session, one row that is not rejected
 //!   per patient and key;
+//! - **I6** a slot that has something to grant or to take back is noted, or nobody would look at it;
 //! - **I9** consumed is within granted, and is the number of rows the epoch has for the slot, not
 //!   counting those that used no quota (late, lapsed); an epoch is open at most once per partition;
 //! - **N1** no number of a slot is given twice, or above what was issued.
@@ -30,10 +31,15 @@ impl Ledger {
     pub async fn audit(&self) -> Result<Vec<Violation>, Error> {
         let found: Vec<(String, String)> = self
             .run(|pool| async move {
-                sqlx::query_as("SELECT invariant, detail FROM audit_ledger() LIMIT $1")
-                    .bind(VIOLATIONS_MAX)
-                    .fetch_all(&pool)
-                    .await
+                sqlx::query_as(
+                    "SELECT invariant, detail FROM audit_ledger()
+                     UNION ALL
+                     SELECT invariant, detail FROM audit_uneven()
+                     LIMIT $1",
+                )
+                .bind(VIOLATIONS_MAX)
+                .fetch_all(&pool)
+                .await
             })
             .await?;
         Ok(found
@@ -44,5 +50,8 @@ impl Ledger {
 }
 
 fn known(invariant: &str) -> &'static str {
-    ["I1", "I2", "I5", "I9", "N1"].into_iter().find(|name| *name == invariant).unwrap_or("unknown")
+    ["I1", "I2", "I5", "I6", "I9", "N1"]
+        .into_iter()
+        .find(|name| *name == invariant)
+        .unwrap_or("unknown")
 }

@@ -65,15 +65,27 @@ pub struct Change {
 impl Ledger {
     /// Returns the rows of these ids, in no order. One statement.
     pub async fn find_bookings(&self, ids: &[BookingId]) -> Result<Vec<BookingRow>, Error> {
-        let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
+        // Versions count from 1.
+        let known: Vec<_> = ids.iter().map(|id| (*id, 0)).collect();
+        self.find_changed(&known).await
+    }
+
+    /// Returns the rows of these ids whose version is not the one named, in no order. One statement.
+    pub async fn find_changed(&self, known: &[(BookingId, i64)]) -> Result<Vec<BookingRow>, Error> {
+        let (ids, versions) = columns(known);
         let rows: Vec<StoredBooking> = self
             .run(move |pool| async move {
                 sqlx::query_as(concat!(
                     "SELECT ",
                     booking_columns!(),
-                    " FROM booking b WHERE b.id = ANY ($1)",
+                    " FROM booking b
+                     WHERE b.id = ANY ($1)
+                       AND (b.id, b.version) NOT IN (
+                           SELECT k.id, k.version
+                           FROM unnest($1::bigint[], $2::bigint[]) AS k (id, version))",
                 ))
                 .bind(ids)
+                .bind(versions)
                 .fetch_all(&pool)
                 .await
             })
@@ -260,8 +272,7 @@ impl Ledger {
         known: &[(BookingId, i64)],
         limit: u32,
     ) -> Result<Vec<Change>, Error> {
-        let (ids, versions): (Vec<i64>, Vec<i64>) =
-            known.iter().map(|(id, version)| (id.get(), *version)).unzip();
+        let (ids, versions) = columns(known);
         let rows: Vec<StoredChange> = self
             .run(move |pool| async move {
                 sqlx::query_as(concat!(
@@ -291,6 +302,10 @@ impl Ledger {
             .await?;
         Ok(rows.into_iter().map(StoredChange::read).collect::<Result<_, _>>()?)
     }
+}
+
+fn columns(known: &[(BookingId, i64)]) -> (Vec<i64>, Vec<i64>) {
+    known.iter().map(|(id, version)| (id.get(), *version)).unzip()
 }
 
 fn read_all(rows: Vec<StoredBooking>) -> Result<Vec<BookingRow>, Error> {

@@ -147,8 +147,8 @@ impl Ledger {
         Ok(opened.map_or(Opened::Overtaken, |number| Opened::Epoch(Epoch(number))))
     }
 
-    /// R4: grants what is free to the open epoch. Returns the grants that changed: none if the
-    /// epoch is not open.
+    /// R4: grants what is free to the open epoch, of ten thousand slots at most. Returns the grants that
+    /// changed: none if the epoch is not open.
     pub async fn top_up(&self, partition: Partition, epoch: Epoch) -> Result<Vec<Grant>, Error> {
         let rows: Vec<StoredGrant> = self
             .run_again(move |pool| async move {
@@ -292,23 +292,14 @@ impl Ledger {
             .collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// Tells whether the open epoch holds quota of slots that are no longer on offer (target below booked + escrowed): a freeze gets it back.
+    /// Tells whether the open epoch holds quota of slots that are no longer on offer (target below booked +
+    /// escrowed): a freeze gets it back.
     pub async fn has_excess(&self, partition: Partition) -> Result<bool, Error> {
         self.run(move |pool| async move {
-            sqlx::query_scalar(
-                "SELECT EXISTS (
-                     SELECT
-                     FROM epoch
-                     JOIN epoch_slot a ON a.partition = epoch.partition AND a.e = epoch.e
-                     JOIN slot s ON s.id = a.slot_id
-                     WHERE epoch.partition = $1
-                       AND epoch.state = 'open'
-                       AND a.granted > a.consumed -- escrowed by this epoch: only this comes back
-                       AND least(s.capacity, s.target) < s.booked + s.escrowed)",
-            )
-            .bind(column::stored_partition(partition))
-            .fetch_one(&pool)
-            .await
+            sqlx::query_scalar("SELECT has_excess($1)")
+                .bind(column::stored_partition(partition))
+                .fetch_one(&pool)
+                .await
         })
         .await
     }

@@ -18,9 +18,12 @@ REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, {gateway}, {worker};
 GRANT USAGE ON SCHEMA public TO {gateway}, {worker};
 
 -- Both.
-GRANT EXECUTE ON FUNCTION unix_ms, from_unix_ms, lock_epochs, lock_slots, persist_bookings
+GRANT EXECUTE ON FUNCTION unix_ms, from_unix_ms, lock_epochs, lock_slots, slot_is_uneven,
+    persist_bookings
     TO {gateway}, {worker};
 GRANT SELECT, INSERT ON deployment TO {gateway}, {worker};
+-- Kept by the triggers of whoever changes a slot.
+GRANT SELECT, INSERT, DELETE ON slot_uneven TO {gateway}, {worker};
 GRANT SELECT ON hospital, session, release, slot, epoch, epoch_slot, booking, parked
     TO {gateway}, {worker};
 GRANT SELECT, INSERT, UPDATE (holder, expires_at) ON lease TO {gateway}, {worker};
@@ -51,8 +54,8 @@ GRANT UPDATE (state, version, changed_at) ON booking TO {gateway};
 GRANT UPDATE (parked_at), DELETE ON parked TO {gateway};
 
 -- The worker: what was sold becomes durable, what is free is granted. It sees nobody's data.
-GRANT EXECUTE ON FUNCTION grant_free, open_epoch, top_up, freeze_epoch, record_drained, close_epoch,
-    advance_releases, audit_ledger TO {worker};
+GRANT EXECUTE ON FUNCTION grant_free, open_epoch, top_up, has_excess, freeze_epoch, record_drained, close_epoch,
+    advance_releases, audit_ledger, audit_uneven TO {worker};
 GRANT SELECT (id) ON patient TO {worker};
 GRANT UPDATE (state, version) ON release TO {worker};
 GRANT UPDATE (target, booked, escrowed, issued, version) ON slot TO {worker};

@@ -46,6 +46,16 @@ async fn escrow_that_no_epoch_holds_breaks_i2() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_slot_that_nobody_would_look_at_or_looks_at_in_vain_breaks_i6() -> Result<()> {
+    let unnoted = "ALTER TABLE slot DISABLE TRIGGER slot_uneven_update;
+                   UPDATE slot SET capacity = capacity + 1, target = target + 1";
+    assert_eq!(found_after(unnoted).await?, ["I6"]);
+    let in_vain = "INSERT INTO slot_uneven (partition, slot_id) SELECT partition, id FROM slot";
+    assert_eq!(found_after(in_vain).await?, ["I6"]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_id_or_a_live_patient_or_a_key_twice_breaks_i5() -> Result<()> {
     let copy = "INSERT INTO booking (id, partition, e, session_id, slot_id, patient_id, account_id,
                     key_digest, request_digest, state, reason, number, accepted_at)

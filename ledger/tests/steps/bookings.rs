@@ -33,6 +33,20 @@ async fn cancelling_frees_the_place_once_and_keeps_the_number() -> Result<()> {
 }
 
 #[tokio::test]
+async fn of_known_bookings_those_that_changed_are_sent() -> Result<()> {
+    let (world, slot) = World::on_offer(5).await?;
+    let [cancelled, kept, unknown] = [1, 2, 3].map(|n| booking(n, slot, n));
+    world.persist(&[kept.clone(), cancelled.clone(), unknown.clone()]).await?;
+    assert!(is_done(&world, cancelled.id).await?);
+    let known = [(kept.id, 1), (cancelled.id, 1), (unknown.id, 0), (BookingId::from(77), 0)];
+    let changed = world.ledger.find_changed(&known).await?;
+    let mut found: Vec<_> = changed.iter().map(|row| (row.booking.id, row.state)).collect();
+    found.sort_unstable_by_key(|(id, _)| *id);
+    assert_eq!(found, [(cancelled.id, State::Cancelled), (unknown.id, State::Booked)]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn another_accounts_booking_is_not_found() -> Result<()> {
     let (world, slot) = World::on_offer(5).await?;
     let live = booking(1, slot, 1);

@@ -81,6 +81,20 @@ async fn topping_up_grants_what_became_free_once() -> Result<()> {
     world.assert_sound().await
 }
 
+/// One statement for all of them would meet its timeout.
+#[tokio::test]
+async fn more_than_ten_thousand_slots_are_granted_in_parts() -> Result<()> {
+    let world = World::new().await?;
+    for days in 1..=40 {
+        world.session(P0, days, &[1; 256]).await?;
+    }
+    world.open_first(P0).await?;
+    assert_eq!(world.ledger.grants(P0, Epoch(1)).await?.len(), 10_000);
+    assert_eq!(world.ledger.top_up(P0, Epoch(1)).await?.len(), 240);
+    assert_eq!(world.ledger.top_up(P0, Epoch(1)).await?, []);
+    world.assert_sound().await
+}
+
 #[tokio::test]
 async fn only_the_open_epoch_is_topped_up() -> Result<()> {
     let (world, slot) = World::on_offer(2).await?;
