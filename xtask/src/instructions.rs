@@ -21,9 +21,9 @@ use crate::workspace::{private_folder, relative, root};
 const BUDGETS: [(&str, u64); 5] = [
     ("none", 13_700),
     ("sold_out", 54_600),
-    ("accepted", 180_000),
+    ("accepted", 157_000),
     ("poll_queued", 52_500),
-    ("poll_final", 65_300),
+    ("poll_final", 57_200),
 ];
 
 /// Options of the count.
