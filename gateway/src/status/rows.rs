@@ -2,6 +2,9 @@
 //!
 //! Whoever asks while a query runs waits for the next one, and all of them share it. So thousands
 //! of polls a second cost a few dozen queries and one connection, and nobody's query is cancelled.
+//!
+//! Rows that were read lately are remembered, not to answer from but to name their versions: PostgreSQL
+//! looks at each, and sends only those that changed since.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,6 +14,8 @@ use booking::BookingId;
 use ledger::Ledger;
 use ledger::booking_row::BookingRow;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::admission::recent::Recent;
 
 /// The ledger did not answer in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +27,11 @@ type Question = (BookingId, oneshot::Sender<Found>);
 
 const WAITING_MAX: usize = 20_000;
 const IDS_PER_QUERY_MAX: usize = 1_000;
+/// How long a row is remembered, and how many are.
+const KNOWN_FOR: Duration = Duration::from_mins(10);
+const KNOWN_MAX: usize = 50_000;
+/// The version of a row that is not known. They count from 1.
+const UNKNOWN: i64 = 0;
 
 /// Asks for rows. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -48,6 +58,7 @@ impl Rows {
 
 async fn answer_all(ledger: Ledger, mut questions: mpsc::Receiver<Question>) {
     let mut batch = Vec::new();
+    let known = Recent::<BookingId, Arc<BookingRow>>::new(KNOWN_FOR, KNOWN_MAX);
     while questions.recv_many(&mut batch, IDS_PER_QUERY_MAX).await > 0 {
         batch.retain(|(_, asker)| !asker.is_closed());
         if batch.is_empty() {
@@ -56,10 +67,17 @@ async fn answer_all(ledger: Ledger, mut questions: mpsc::Receiver<Question>) {
         let mut ids: Vec<BookingId> = batch.iter().map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids.dedup();
-        match ledger.find_bookings(&ids).await {
-            Ok(rows) => {
-                let rows: HashMap<BookingId, Arc<BookingRow>> =
-                    rows.into_iter().map(|row| (row.booking.id, Arc::new(row))).collect();
+        let mut rows: HashMap<BookingId, Arc<BookingRow>> =
+            ids.iter().filter_map(|id| Some((*id, known.get(id)?))).collect();
+        let version = |id| rows.get(id).map_or(UNKNOWN, |row| row.version);
+        let asked: Vec<(BookingId, i64)> = ids.iter().map(|id| (*id, version(id))).collect();
+        match ledger.find_changed(&asked).await {
+            Ok(changed) => {
+                for row in changed {
+                    let (id, row) = (row.booking.id, Arc::new(row));
+                    known.put(id, Arc::clone(&row));
+                    rows.insert(id, row);
+                }
                 for (id, asker) in batch.drain(..) {
                     // Whoever left meanwhile needs no answer.
                     let _ = asker.send(Ok(rows.get(&id).cloned()));
