@@ -77,7 +77,7 @@ pub struct Shared {
     /// How the queues move.
     pub progress: Progress,
     /// Limits on requests.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// Cancelled when the program stops.
     pub shutdown: CancellationToken,
 }

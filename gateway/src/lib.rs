@@ -52,7 +52,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::facts::FactsCache;
-use crate::admission::memory::{self, Memory};
+use crate::admission::looks;
+use crate::admission::memory::Memory;
 use crate::admission::offer::Offers;
 use crate::app::Shared;
 use crate::auth::{Passwords, Patients, Sealer, Tokens};
@@ -170,7 +171,7 @@ pub fn start(
         changes: Changes::default(),
         waiters: Arc::new(Waiters::new(settings.calls.waiters_max)),
         progress: Progress::default(),
-        limits: Limits::new(&settings.limits),
+        limits: Arc::new(Limits::new(&settings.limits)),
         shutdown: shutdown.clone(),
         clock,
         ledger,
@@ -275,7 +276,7 @@ fn follow(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
         }),
         spawn({
             let app = with();
-            Box::pin(async move { memory::follow_outboxes(&app).await })
+            Box::pin(async move { looks::follow(&app).await })
         }),
         spawn({
             let app = with();

@@ -1,26 +1,21 @@
 //! What this gateway remembers of the bookings it accepted.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use booking::{AccountId, BookingId, Digest, Partition, PatientId};
-use futures::future::join_all;
-use inventory::Inventory;
 use ledger::booking_row::{BookingRow, Change};
-use tokio::sync::Notify;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 pub use super::accepted::{Accepted, Ticket};
 
 use super::Wish;
 use super::held::HeldByPatient;
 use super::keys::KeysInFlight;
+use super::looks::Looks;
 use super::promised::Promised;
 use super::recent::Recent;
-use super::refusals::{Known, Refusals, STALE_AFTER};
-use crate::app::App;
+use super::refusals::{Known, Refusals};
 use crate::tally::ByWord;
 use crate::violations;
 
@@ -28,12 +23,6 @@ use crate::violations;
 const TTL: Duration = Duration::from_mins(10);
 const ACCEPTED_MAX: usize = 100_000;
 const SLOTS_MAX: usize = 50_000;
-/// How old the knowledge of unsettled winners may be.
-const SYNC_EVERY: Duration = Duration::from_millis(500);
-/// How far behind the newest row to look for whoever has left an outbox.
-const ROWS_OVERLAP_MS: i64 = 1_000;
-const OUTBOX_PAGE: usize = 1_000;
-const OUTBOX_PAGES_MAX: usize = 100;
 
 /// Outcomes of wishes by their words, those of a rush first.
 const WORDS: [&str; 6] =
@@ -57,27 +46,23 @@ pub struct Memory {
     accepted: Recent<BookingId, Arc<Accepted>>,
     keys: Recent<(AccountId, Digest), Arc<Accepted>>,
     patients: Recent<PatientId, ()>,
-    unsettled: Vec<Unsettled>,
-    wanted: Notify,
+    /// What outboxes were seen to hold.
+    pub looks: Looks,
 }
 
-/// Who has an entry in the outbox of a partition: accepted by whichever gateway, not settled yet.
-#[derive(Debug, Default)]
-struct Unsettled {
-    is_wanted: AtomicBool,
-    seen: RwLock<Option<Seen>>,
-}
-
-#[derive(Debug)]
-struct Seen {
-    patients: HashSet<PatientId>,
-    /// When the look began.
-    at: Instant,
+/// Whether a patient won something before a refusal began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Winner {
+    /// Surely nothing.
+    No,
+    /// Redis must be asked.
+    Perhaps,
+    /// Nobody has looked since.
+    NotSeen,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        let partitions = usize::from(booking::partition::PARTITIONS_MAX);
         Self {
             refusals: Refusals::new(SLOTS_MAX),
             keys_in_flight: KeysInFlight::default(),
@@ -91,8 +76,7 @@ impl Default for Memory {
             accepted: Recent::new(TTL, ACCEPTED_MAX),
             keys: Recent::new(TTL, ACCEPTED_MAX),
             patients: Recent::new(TTL, ACCEPTED_MAX),
-            unsettled: (0..partitions).map(|_| Unsettled::default()).collect(),
-            wanted: Notify::new(),
+            looks: Looks::default(),
         }
     }
 }
@@ -163,7 +147,8 @@ impl Memory {
         self.keys.get(&(wish.account, wish.key))
     }
 
-    /// Tells whether this patient may be answered a slot's known refusal without asking Redis.
+    /// Tells whether this patient is known to have won nothing before the refusal began, so that it may be
+    /// given without asking Redis.
     ///
     /// A retry of a request that won must get the first answer, though the slot is sold out by
     /// now. Whoever won before the refusal began is in one of four places: this gateway's own
@@ -175,85 +160,21 @@ impl Memory {
     /// What is left: a place that came back, was sold through another gateway to this patient, and
     /// whose request is repeated here, all within half a second (a second while Redis or PostgreSQL does
     /// not answer this gateway).
-    pub fn may_refuse(&self, patient: PatientId, partition: Partition, known: &Known) -> bool {
+    pub fn judge(&self, patient: PatientId, partition: Partition, known: &Known) -> Winner {
         if !known.refusal.may_have_winners() {
-            return true;
+            return Winner::No;
         }
-        let unsettled = self.of(partition);
-        unsettled.is_wanted.store(true, Ordering::Relaxed);
-        let seen = unsettled.seen.read().unwrap_or_else(PoisonError::into_inner);
-        let is_knowledge = |seen: &&Seen| seen.at >= known.since && seen.at.elapsed() < STALE_AFTER;
-        let Some(seen) = seen.as_ref().filter(is_knowledge) else {
-            drop(seen);
-            self.wanted.notify_one();
-            return false;
-        };
-        let is_winner = seen.patients.contains(&patient)
-            || self.held.knows(patient)
-            || self.patients.get(&patient).is_some();
-        !is_winner
+        let in_outbox = self.looks.has_entry(patient, partition, known.since);
+        // After the outbox: whoever had left it has a row that was read before this look was shown.
+        if self.held.knows(patient) || self.patients.get(&patient).is_some() {
+            return Winner::Perhaps;
+        }
+        match in_outbox {
+            Some(true) => Winner::Perhaps,
+            Some(false) => Winner::No,
+            None => Winner::NotSeen,
+        }
     }
-
-    fn of(&self, partition: Partition) -> &Unsettled {
-        &self.unsettled[usize::from(partition.get())]
-    }
-}
-
-/// Reads outboxes of partitions where refusals are answered from memory, for ever.
-pub async fn follow_outboxes(app: &App) {
-    let memory = &app.memory;
-    // From the beginning of one look to that of the next: what was seen is as old as its beginning.
-    let mut ticks = tokio::time::interval(SYNC_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = memory.wanted.notified() => ticks.reset(),
-        }
-        let wanted = (0..booking::partition::PARTITIONS_MAX)
-            .map(Partition::new)
-            .filter(|partition| memory.of(*partition).is_wanted.swap(false, Ordering::Relaxed));
-        let at = Instant::now();
-        let looks = wanted.map(async |partition| {
-            let patients = outbox_patients(&app.inventory, partition).await?;
-            Some((partition, Seen { patients, at }))
-        });
-        let looks: Vec<_> = join_all(looks).await.into_iter().flatten().collect();
-        if looks.is_empty() {
-            continue;
-        }
-        let waiters = &*app.waiters;
-        // The rows after the outboxes, and all of them: else silence would not be knowledge.
-        let caught_up = app.changes.catch_up(&app.ledger, memory, waiters, ROWS_OVERLAP_MS).await;
-        if !matches!(caught_up, Ok(true)) {
-            continue;
-        }
-        for (partition, look) in looks {
-            let seen = &memory.of(partition).seen;
-            *seen.write().unwrap_or_else(PoisonError::into_inner) = Some(look);
-        }
-        metrics::histogram!("slotrush_outbox_look_seconds").record(at.elapsed().as_secs_f64());
-    }
-}
-
-async fn outbox_patients(
-    inventory: &Inventory,
-    partition: Partition,
-) -> Option<HashSet<PatientId>> {
-    let mut patients = HashSet::new();
-    let mut cursor = 0;
-    for _ in 0..OUTBOX_PAGES_MAX {
-        let (next, page) = inventory.scan_outbox(partition, cursor, OUTBOX_PAGE).await.ok()?;
-        if !page.unreadable.is_empty() {
-            return None;
-        }
-        patients.extend(page.bookings.iter().map(|booking| booking.patient));
-        if next == 0 {
-            return Some(patients);
-        }
-        cursor = next;
-    }
-    None
 }
 
 #[cfg(test)]
@@ -261,7 +182,6 @@ mod tests {
     use booking::{Epoch, SlotId, State, UnixMs};
 
     use super::*;
-    use crate::admission::refusals::Refusal;
 
     fn accepted() -> Arc<Accepted> {
         let wish = Wish::new(AccountId::from(1), SlotId::from(256), PatientId::from(1), "k");
@@ -295,23 +215,6 @@ mod tests {
         memory.note_final(&row(&accepted().booking), Instant::now());
         assert!(memory.by_id(9.into()).is_some_and(|known| known.is_final()));
         assert!(memory.remember(accepted()).is_final());
-    }
-
-    #[test]
-    fn silence_of_an_old_look_is_no_knowledge() {
-        let memory = Memory::default();
-        let (patient, partition, slot) = (PatientId::from(1), Partition::new(0), SlotId::from(256));
-        let long_ago = Instant::now().checked_sub(2 * STALE_AFTER).expect("later than that");
-        memory.refusals.note(slot, Refusal::SoldOut, Instant::now());
-        let mut known = memory.refusals.find(slot, UnixMs(0)).expect("just noted");
-        known.since = long_ago;
-        let may_refuse_after_look = |at| {
-            let look = Some(Seen { patients: HashSet::new(), at });
-            *memory.of(partition).seen.write().expect("not poisoned") = look;
-            memory.may_refuse(patient, partition, &known)
-        };
-        assert!(may_refuse_after_look(Instant::now()));
-        assert!(!may_refuse_after_look(long_ago), "whoever won since is not in it");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod doubt;
 pub mod facts;
 pub mod held;
 pub mod keys;
+pub mod looks;
 pub mod memory;
 pub mod offer;
 pub mod place;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use self::held::Standing;
-use self::memory::Accepted;
+use self::memory::{Accepted, Winner};
 use self::refusals::Refusal;
 use crate::app::App;
 
@@ -120,7 +121,7 @@ async fn act(app: &App, wish: Wish, partition: Partition, standing: Standing) ->
         Standing::KeyReused => Admitted::KeyReused,
         Standing::AlreadyBooked => Admitted::AlreadyBooked,
         Standing::LimitReached(limit) => Admitted::LimitReached(limit),
-        Standing::Free => match known_refusal(app, &wish, partition) {
+        Standing::Free => match known_refusal(app, &wish, partition).await {
             Some(refusal) => Admitted::Refused(refusal),
             None => match closed_gate(app, partition) {
                 Some(outcome) => outcome,
@@ -140,10 +141,20 @@ fn recall(app: &App, wish: &Wish, first: Option<&Accepted>) -> Standing {
     by_key.unwrap_or_else(|| app.memory.held.judge(wish, || app.facts.peek(wish.slot.session())))
 }
 
-fn known_refusal(app: &App, wish: &Wish, partition: Partition) -> Option<Refusal> {
-    let known = app.memory.refusals.find(wish.slot, app.clock.now())?;
-    let is_sure = !app.epochs.is_recovering(partition)
-        && app.memory.may_refuse(wish.patient, partition, &known)
+async fn known_refusal(app: &App, wish: &Wish, partition: Partition) -> Option<Refusal> {
+    let find = || app.memory.refusals.find(wish.slot, app.clock.now());
+    let mut known = find()?;
+    if app.epochs.is_recovering(partition) {
+        return None;
+    }
+    let mut winner = app.memory.judge(wish.patient, partition, &known);
+    if winner == Winner::NotSeen && closed_gate(app, partition).is_none() {
+        Box::pin(app.memory.looks.wait(partition, known.since)).await;
+        known = find()?;
+        winner = app.memory.judge(wish.patient, partition, &known);
+    }
+    let is_sure = winner == Winner::No
+        && !app.epochs.is_recovering(partition)
         // It may have won, and its answer not have been read.
         && !app.memory.keys_in_flight.is_on_its_way(wish);
     is_sure.then_some(known.refusal)

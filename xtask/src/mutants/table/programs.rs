@@ -240,11 +240,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "look-never-ages",
         what: "who won is judged by what a gateway saw before it was cut off",
-        file: "gateway/src/admission/memory.rs",
+        file: "gateway/src/admission/looks.rs",
         edits: &[(" && seen.at.elapsed() < STALE_AFTER;", ";")],
         also: &[],
         package: "gateway",
         suite: None,
-        test: "admission::memory::tests::silence_of_an_old_look_is_no_knowledge",
+        test: "admission::looks::tests::silence_of_an_old_look_is_no_knowledge",
     },
 ];
