@@ -10,6 +10,7 @@ use testkit::Postgres;
 use crate::command;
 use crate::install::ensure_programs;
 use crate::interrupt::unless_interrupted;
+use crate::lock::Lock;
 use crate::workspace::{private_folder, relative, root};
 
 /// Options of a run.
@@ -37,6 +38,7 @@ pub(crate) async fn run(bench: Bench) -> Result<()> {
     ensure_programs().await?;
     eprintln!("building, optimised (minutes the first time)");
     unless_interrupted(command::build_bench()).await?;
+    let _lock = Lock::take_beside(&folder())?;
     forget_the_last()?;
     let status = unless_interrupted(command::run(&mut invocation(&bench))).await?;
     match status.code() {

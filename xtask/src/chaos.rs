@@ -10,6 +10,7 @@ use testkit::Postgres;
 use crate::command;
 use crate::install::ensure_programs;
 use crate::interrupt::unless_interrupted;
+use crate::lock::Lock;
 use crate::workspace::{private_folder, relative, root};
 
 /// Options of a run.
@@ -46,6 +47,7 @@ pub(crate) async fn run(chaos: Chaos) -> Result<()> {
     ensure_programs().await?;
     eprintln!("building gateway, worker and chaos");
     unless_interrupted(command::build_chaos()).await?;
+    let _lock = Lock::take_beside(&folder())?;
     forget_the_last()?;
     let status = unless_interrupted(command::run(&mut invocation(&chaos))).await?;
     if !status.success() {

@@ -16,9 +16,21 @@ impl Lock {
     pub(crate) fn take(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
-        let path = folder.join("lock");
+        Self::of_file(&folder.join("lock"), folder)
+    }
+
+    /// Does the same for a folder whose content is deleted at every start: the lock is beside it.
+    pub(crate) fn take_beside(folder: &Path) -> Result<Self> {
+        if let Some(parent) = folder.parent() {
+            fs::create_dir_all(parent)
+                .with_context(|| format!("cannot create {}", parent.display()))?;
+        }
+        Self::of_file(&folder.with_extension("lock"), folder)
+    }
+
+    fn of_file(path: &Path, folder: &Path) -> Result<Self> {
         let file =
-            File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+            File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => bail!(
@@ -44,6 +56,10 @@ mod tests {
         assert!(refused.contains("another"), "{refused}");
         drop(first);
         drop(Lock::take(&folder).expect("free again"));
+        let beside = Lock::take_beside(&folder).expect("another lock");
         fs::remove_dir_all(&folder).expect("removed");
+        Lock::take_beside(&folder).expect_err("taken, though the folder is gone");
+        drop(beside);
+        fs::remove_file(folder.with_extension("lock")).expect("removed");
     }
 }
