@@ -25,6 +25,8 @@ pub fn certify(ledger: Ledger, epochs: Arc<Epochs>, timeout_ms: u64) -> Certify 
         let (ledger, epochs, turns) = (ledger.clone(), Arc::clone(&epochs), Arc::clone(&turns));
         Box::pin(async move {
             failpoint::point!("gateway.confirmed");
+            let size = u32::try_from(asked.len()).unwrap_or(u32::MAX);
+            metrics::histogram!("slotrush_envelope_size").record(size);
             let none = vec![false; asked.len()];
             let Ok(turn) = turns.try_acquire_owned() else { return none };
             let check = tokio::spawn(async move {
