@@ -28,6 +28,15 @@ pub struct Ratio {
     pub verdict: Verdict,
 }
 
+impl Ratio {
+    /// Says it in short, as soon as it is known.
+    pub fn line(&self) -> String {
+        let Estimate { median, low, high, .. } = self.estimate;
+        let (id, gate, verdict) = (self.id, self.gate, self.verdict.name());
+        format!("{id}: {median:.3} [{low:.3}, {high:.3}], gate {gate:.3}: {verdict}")
+    }
+}
+
 /// How a ratio is made.
 struct Recipe {
     id: &'static str,
@@ -45,7 +54,7 @@ const fn recipe(
     Recipe { id, what, sample, goal }
 }
 
-const RECIPES: [Recipe; 20] = [
+const RECIPES: [Recipe; 22] = [
     recipe(
         "A1-64",
         "accepted/s, worker paused, to holds/s of Redis alone, 64 connections",
@@ -104,6 +113,12 @@ const RECIPES: [Recipe; 20] = [
         |r| r.pairs("A1-64", "B0", gateway_us, server_us),
     ),
     recipe(
+        "D5",
+        "messages for each booking, 256 connections",
+        Goal::at_most(1.0 / 8.0, 1.0 / 32.0, 1.0 / 64.0),
+        |r| r.figures("messages_per_booking"),
+    ),
+    recipe(
         "D3",
         "processor time of all for a persisted booking to the locking transaction's",
         Goal::at_most(0.30, 0.15, 0.10),
@@ -142,6 +157,12 @@ const RECIPES: [Recipe; 20] = [
     recipe("G1", "polls/s to empty answers/s", Goal::at_least(0.70, 0.85, 0.95), |r| {
         r.rates("G1", "B0")
     }),
+    recipe(
+        "H1",
+        "accepted/s with 1,000,000 open slots to those with 1,000",
+        Goal::at_least(0.85, 0.92, 0.97),
+        |r| r.rates("open-1m", "open-1k"),
+    ),
 ];
 
 /// All ratios that the results give.

@@ -24,7 +24,7 @@ pub struct Args {
     /// Two rounds of two seconds each, for a first look
     #[arg(long)]
     pub quick: bool,
-    /// Only what these ratios (A1, C1, …) or groups (floor, accept, hot, spread, drain, latency) need
+    /// Only what these ratios (A1, C1, …) or groups (floor, accept, hot, spread, drain, latency, growth) need
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<String>,
     /// Print everything as one JSON object on the last line
@@ -67,10 +67,14 @@ pub async fn run(args: Args) -> Result<bool> {
     let played = rig.play(&args.only).await;
     let results = std::mem::take(&mut rig.results);
     drop(rig);
-    played.with_context(|| format!("data and logs are in {}", folder.display()))?;
+    let report = Report::new(results, args.commit);
+    if let Err(error) = played {
+        // What was measured until then is not lost.
+        eprint!("{}", report.text());
+        return Err(error.context(format!("data and logs are in {}", folder.display())));
+    }
     Postgres::delete_elsewhere(&folder.join("postgres"));
     std::fs::remove_dir_all(&folder).context("deleting the data")?;
-    let report = Report::new(results, args.commit);
     if let Some(folder) = &args.curves {
         draw(&report, folder)?;
     }

@@ -13,13 +13,21 @@ use booking::{PatientId, SlotId, SystemClock};
 use gateway::auth::Tokens;
 use gateway::auth::keys::SigningKey;
 use gateway::extract::Json;
+use gateway::limits::Limits;
 use gateway::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
+use service::telemetry::Metrics;
 use sqlx::PgPool;
 
 use crate::settings::Serve;
 use crate::tables;
 use crate::ways::{self, Locks, Way};
+
+/// The door, and what the gateway does around every request.
+const EMPTY: &str = "/empty/v1/bookings";
+/// The door alone.
+const BARE: &str = "/bare";
+const BOOK: &str = "/{way}/v1/bookings";
 
 #[derive(Clone)]
 struct App {
@@ -46,17 +54,26 @@ struct Booked {
 /// Serves until it is told to stop.
 pub(crate) async fn run(serve: Serve) -> anyhow::Result<()> {
     service::telemetry::init(&serve.telemetry, &[])?;
+    // Counted as in the gateway, though nobody reads it.
+    let _metrics = Metrics::install();
     let pool = tables::connect(&serve.database).await?;
     let key = SigningKey::read(&serve.token_key_file)?;
     let tokens = Tokens::new(&key, &[], Arc::new(SystemClock))?;
     let listener = gateway::server::listen(serve.listen, serve.server.backlog)
         .with_context(|| format!("cannot listen on {}", serve.listen))?;
     let router = Router::new()
-        .route("/empty", any(async || StatusCode::NO_CONTENT))
-        .route("/{way}/v1/bookings", post(book))
+        .route(EMPTY, post(async || StatusCode::NO_CONTENT))
+        .route(BOOK, post(book))
         .with_state(App { tokens, pool, locks: Locks::default() });
+    let limits = Arc::new(Limits::new(&serve.limits));
+    let router =
+        gateway::routes::around(router, Arc::clone(&limits), [EMPTY, BOOK].map(str::to_owned));
+    let router = router.route(BARE, any(async || StatusCode::NO_CONTENT));
     let shutdown = service::shutdown::on_signal();
-    gateway::server::serve(listener, router, &serve.server, shutdown).await;
+    tokio::select! {
+        () = gateway::server::serve(listener, router, &serve.server, shutdown) => {}
+        () = limits.sweep() => {}
+    }
     Ok(())
 }
 

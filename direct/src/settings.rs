@@ -15,8 +15,8 @@ pub struct Cli {
 pub(crate) enum Command {
     /// Make the tables anew, with slots that hold as many as one likes
     Prepare(Prepare),
-    /// Book within the request: POST /WAY/v1/bookings with WAY one of memory, locked, naive, tuned; and
-    /// /empty, which answers 204 and does nothing
+    /// Book within the request: POST /WAY/v1/bookings with WAY one of memory, locked, naive, tuned; or empty,
+    /// which answers 204 and does nothing, as does /bare without what the gateway does around every request
     Serve(Box<Serve>),
     /// Fill a queue with bookings, a message each, confirmed
     Fill(Fill),
@@ -69,6 +69,9 @@ pub(crate) struct Serve {
     /// The door.
     #[command(flatten)]
     pub(crate) server: gateway::server::Settings,
+    /// Who may ask how often.
+    #[command(flatten)]
+    pub(crate) limits: gateway::limits::Settings,
     /// Its log.
     #[command(flatten)]
     pub(crate) telemetry: service::telemetry::Settings,

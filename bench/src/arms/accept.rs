@@ -49,6 +49,16 @@ impl Rig<'_> {
         Ok(())
     }
 
+    /// Messages that the gateway has sent with bookings, and the bookings in them.
+    async fn envelopes(&self) -> Result<(f64, f64)> {
+        let metrics = self.world.gateway.metrics().await?;
+        let read = |name: &str| {
+            let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
+        };
+        Ok((read("slotrush_envelope_size_count"), read("slotrush_envelope_size_sum")))
+    }
+
     async fn accepted(
         &mut self,
         arm: &'static str,
@@ -62,11 +72,16 @@ impl Rig<'_> {
             self.world.worker.pause();
         }
         let parts = self.world.parts();
+        let before = self.envelopes().await?;
         let loaded = self.load(self.world.port, connections, &parts, work).await;
         if is_paused {
             self.world.worker.resume();
         }
         let (report, work, costs) = loaded?;
+        if connections > super::CONNECTIONS && !is_paused {
+            let now = self.envelopes().await?;
+            self.results.note("messages_per_booking", (now.0 - before.0) / (now.1 - before.1));
+        }
         let shed = report.all().shed;
         ensure!(shed == 0, "{shed} were turned away: {}", work.complaint());
         self.balanced(after, report.all().accepted).await?;

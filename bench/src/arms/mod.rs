@@ -6,6 +6,7 @@
 mod accept;
 mod drain;
 mod floor;
+mod growth;
 mod hot;
 mod latency;
 mod size;
@@ -18,10 +19,12 @@ use std::time::Duration;
 pub use latency::Step;
 
 use anyhow::{Context as _, Result, ensure};
+use booking::SlotId;
 use serde::Serialize;
 use testkit::cpu_used;
 
 use crate::load::{Outcome, Work, closed};
+use crate::ratios;
 use crate::world::{Bare, Bookings, Offer, Other, Parts, World};
 
 /// Connections of most arms.
@@ -43,6 +46,10 @@ pub struct Pace {
 }
 
 impl Pace {
+    const fn is_quick(&self) -> bool {
+        self.cycles < Self::FULL.cycles
+    }
+
     /// For a first look.
     pub const QUICK: Self = Self {
         round: Duration::from_secs(2),
@@ -116,18 +123,25 @@ pub struct Rig<'a> {
     pub say: &'a (dyn Fn(&str) + Sync),
     /// What came of it so far.
     pub results: Results,
+    /// Slots without a place, once they are sold.
+    sold_out: Vec<SlotId>,
     /// 100,000 slots, once they are needed, and the number of the next wish for one of them.
     spread: Option<(Offer, usize)>,
 }
 
+/// Takes minutes to prepare, so a first look is taken without it.
+const GROWTH: &str = "growth";
+
 /// Groups of arms, by the ratios they give.
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 7] = [
     ("floor", &["S1", "S2", "G1"]),
     ("accept", &["A1", "A2", "D1", "D5"]),
     ("hot", &["C1", "C3", "D3"]),
     ("spread", &["C2", "C4", "E1"]),
     ("drain", &["C5"]),
     ("latency", &["F1", "F3", "F4", "F5"]),
+    // Last: what it puts on offer stays on offer.
+    (GROWTH, &["H1"]),
 ];
 
 impl<'a> Rig<'a> {
@@ -139,7 +153,16 @@ impl<'a> Rig<'a> {
         pace: Pace,
         say: &'a (dyn Fn(&str) + Sync),
     ) -> Self {
-        Self { world, other, bare, pace, say, results: Results::default(), spread: None }
+        Self {
+            world,
+            other,
+            bare,
+            pace,
+            say,
+            results: Results::default(),
+            sold_out: Vec::new(),
+            spread: None,
+        }
     }
 
     /// Plays what is needed for the ratios named, or all if none is.
@@ -147,9 +170,10 @@ impl<'a> Rig<'a> {
     /// # Errors
     /// If a round's books don't balance, or something does not answer.
     pub async fn play(&mut self, only: &[String]) -> Result<()> {
+        self.greet().await?;
         for (group, ids) in GROUPS {
-            let is_wanted =
-                only.is_empty() || only.iter().any(|id| ids.contains(&id.as_str()) || id == group);
+            let is_wanted = (only.is_empty() && (group != GROWTH || !self.pace.is_quick()))
+                || only.iter().any(|id| ids.contains(&id.as_str()) || id == group);
             if !is_wanted {
                 continue;
             }
@@ -159,9 +183,15 @@ impl<'a> Rig<'a> {
                 "hot" => self.hot().await,
                 "spread" => self.spread().await,
                 "drain" => self.drain().await,
+                GROWTH => self.growth().await,
                 _ => self.latency().await,
             };
             played.with_context(|| group.to_owned())?;
+            for ratio in ratios::of(&self.results) {
+                if ids.iter().any(|id| ratio.id.starts_with(id)) {
+                    (self.say)(&ratio.line());
+                }
+            }
         }
         Ok(())
     }
@@ -240,8 +270,9 @@ impl<'a> Rig<'a> {
         let costs = Costs::begin(&parts);
         let (report, bookings, _) =
             self.load(self.world.port, connections, &parts, bookings).await?;
-        self.world.rest().await?;
+        self.world.settle().await?;
         let costs = costs.end();
+        self.world.audit().await?;
         let all = report.all();
         let (count, per_s) = self.persisted_since(after).await?;
         ensure!(count == all.accepted, "{count} rows of {} accepted bookings", all.accepted);

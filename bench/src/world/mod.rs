@@ -144,8 +144,25 @@ impl World {
     /// # Errors
     /// If something still moves after two minutes, or an invariant is broken.
     pub async fn rest(&self) -> Result<()> {
+        self.settle().await?;
+        self.audit().await
+    }
+
+    /// Waits until nothing moves.
+    ///
+    /// # Errors
+    /// If something still moves after two minutes.
+    pub async fn settle(&self) -> Result<()> {
         let restless = self.probe.settle(REST_MAX).await.restless();
         ensure!(restless.is_empty(), "no rest: {}", restless.join(", "));
+        Ok(())
+    }
+
+    /// Asks PostgreSQL for broken invariants.
+    ///
+    /// # Errors
+    /// If there are any.
+    pub async fn audit(&self) -> Result<()> {
         let found = self.probe.ledger().audit().await.context("auditing")?;
         ensure!(found.is_empty(), "broken: {found:?}");
         Ok(())

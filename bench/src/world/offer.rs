@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use booking::rules::Limits;
-use booking::{AccountId, Clock as _, Partition, SessionId, SlotId, SystemClock};
+use booking::{
+    AccountId, Clock as _, HospitalId, Partition, ReleaseId, SessionId, SlotId, SystemClock,
+};
 use inventory::SlotCount;
 use jiff::civil::Date;
 use ledger::Ledger;
@@ -22,6 +24,8 @@ use super::{World, psql};
 const PREHEAT_MAX: Duration = Duration::from_mins(5);
 /// How often Redis is asked for the places: for all of them, so not more often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Sessions of one hospital and one release.
+const SESSIONS_PER_HOSPITAL: u32 = 5_000;
 /// Sessions of one doctor: three a day.
 const PERIODS: [Period; 3] = [Period::Morning, Period::Afternoon, Period::Evening];
 const HOUR_MS: i64 = 3_600_000;
@@ -47,28 +51,39 @@ impl World {
     /// If the ledger refuses, or it takes more than five minutes.
     pub async fn offer(&self, sessions: u32, slots: u8, capacity: u32) -> Result<Offer> {
         let ledger = self.probe.ledger();
-        let clinic = Clinic::make(ledger, self.admin, sessions).await?;
-        let sessions = clinic.sessions(self, sessions, slots, capacity).await?;
-        let slots: Vec<SlotId> = sessions
-            .iter()
-            .flat_map(|session| (0..slots).map(|place| SlotId::of(*session, place)))
-            .collect();
+        let (mut of_all, mut all_slots, mut releases) = (Vec::new(), Vec::new(), Vec::new());
+        for first in (0..sessions).step_by(SESSIONS_PER_HOSPITAL as usize) {
+            let count = SESSIONS_PER_HOSPITAL.min(sessions - first);
+            let clinic = Clinic::make(ledger, self.admin, count).await?;
+            let made = clinic.sessions(self, count, slots, capacity).await?;
+            let places = |session| (0..slots).map(move |place| SlotId::of(session, place));
+            let of_them: Vec<SlotId> = made.iter().copied().flat_map(places).collect();
+            releases.push(self.release(clinic.hospital, of_them.clone()).await?);
+            of_all.extend(made);
+            all_slots.extend(of_them);
+        }
+        let started = Instant::now();
+        for release in releases {
+            let changed = ledger.change_release(self.admin, release, ReleaseVerb::Preheat).await?;
+            ensure!(changed == ReleaseChanged::Done, "not preheated: {changed:?}");
+        }
+        self.preheated(&of_all, all_slots.len() * capacity as usize).await?;
+        let preheat_ms = started.elapsed().as_secs_f64() * 1_000.0;
+        Ok(Offer { slots: all_slots, capacity, preheat_ms })
+    }
+
+    async fn release(&self, hospital: HospitalId, slots: Vec<SlotId>) -> Result<ReleaseId> {
         let now = SystemClock.now();
         let release = NewRelease {
-            hospital: clinic.hospital,
+            hospital,
             name: unique(),
             opens_at: now,
             closes_at: now.plus_ms(OPEN_FOR_MS),
-            slots: slots.clone(),
+            slots,
         };
-        let created = ledger.create_release(self.admin, release).await?;
+        let created = self.probe.ledger().create_release(self.admin, release).await?;
         let ReleaseCreated::Done(release) = created else { bail!("no release: {created:?}") };
-        let started = Instant::now();
-        let changed = ledger.change_release(self.admin, release, ReleaseVerb::Preheat).await?;
-        ensure!(changed == ReleaseChanged::Done, "not preheated: {changed:?}");
-        self.preheated(&sessions, slots.len() * capacity as usize).await?;
-        let preheat_ms = started.elapsed().as_secs_f64() * 1_000.0;
-        Ok(Offer { slots, capacity, preheat_ms })
+        Ok(release)
     }
 
     /// Ends all releases, so that what is left of them is no burden to the next round.
@@ -88,13 +103,15 @@ impl World {
     async fn preheated(&self, sessions: &[SessionId], places: usize) -> Result<()> {
         let deadline = Instant::now() + PREHEAT_MAX;
         loop {
+            let looked = Instant::now();
             let left: usize =
                 self.counts(sessions).await?.iter().map(|count| count.left as usize).sum();
             if left == places {
                 return Ok(());
             }
             ensure!(Instant::now() < deadline, "{left} of {places} places stand in Redis");
-            tokio::time::sleep(LOOK_EVERY).await;
+            // To look at a million slots takes longer than that.
+            tokio::time::sleep(LOOK_EVERY.max(2 * looked.elapsed())).await;
         }
     }
 

@@ -44,6 +44,8 @@ impl Other {
         let port = free_port();
         let settings = [
             ("DIRECT_LISTEN", address(port)),
+            // As for the gateway: everybody has an address of their own.
+            ("SLOTRUSH_TRUSTED_PROXIES", "127.0.0.0/8".to_owned()),
             ("DIRECT_DATABASE_URL", database.clone()),
             (
                 "SLOTRUSH_TOKEN_KEY_FILE",

@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::app::App;
+use crate::limits::Limits;
 use crate::problem::Problem;
 use crate::request_id;
 use crate::server::Peer;
@@ -27,23 +28,26 @@ impl Place {
 
 /// What every request needs. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Around(Arc<(App, Requests)>);
+struct Around(Arc<(Arc<Limits>, Requests)>);
 
-impl Around {
-    /// `paths` are those of all routes.
-    pub(super) fn new(app: App, paths: impl IntoIterator<Item = String>) -> Self {
-        Self(Arc::new((app, Requests::new(paths))))
-    }
+/// Does what is done for every request. `paths` are those of all routes.
+pub fn around<S: Clone + Send + Sync + 'static>(
+    router: Router<S>,
+    limits: Arc<Limits>,
+    paths: impl IntoIterator<Item = String>,
+) -> Router<S> {
+    let around = Around(Arc::new((limits, Requests::new(paths))));
+    router.layer(axum::middleware::from_fn_with_state(around, answer))
 }
 
-pub(super) async fn around(State(around): State<Around>, request: Request, next: Next) -> Response {
-    let (app, requests) = &*around.0;
+async fn answer(State(around): State<Around>, request: Request, next: Next) -> Response {
+    let (limits, requests) = &*around.0;
     let started = Instant::now();
     let id = request_id::take_or_mint(request.headers());
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().cloned();
     let answer = async {
-        match pass(app, requests, request, next).await {
+        match pass(limits, requests, request, next).await {
             Ok(response) => response,
             Err(problem) => problem.into_response(),
         }
@@ -60,15 +64,15 @@ pub(super) async fn around(State(around): State<Around>, request: Request, next:
 }
 
 async fn pass(
-    app: &App,
+    limits: &Limits,
     requests: &Requests,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     if let Some(Peer(peer)) = request.extensions().get::<Peer>() {
-        app.limits.admit_address(peer.ip(), request.headers())?;
+        limits.admit_address(peer.ip(), request.headers())?;
     }
-    let place = Place(Arc::new(Mutex::new(Some(app.limits.enter()?))));
+    let place = Place(Arc::new(Mutex::new(Some(limits.enter()?))));
     let _in_flight = InFlight::begin(requests);
     request.extensions_mut().insert(place.clone());
     let response = next.run(request).await;

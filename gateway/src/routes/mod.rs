@@ -8,6 +8,8 @@ mod layer;
 pub mod patients;
 pub mod tokens;
 
+use std::sync::Arc;
+
 use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -15,7 +17,7 @@ use crate::app::App;
 use crate::openapi;
 use crate::problem::{Code, Problem};
 
-pub use layer::Place;
+pub use layer::{Place, around};
 
 /// Returns all routes with their documents.
 pub fn router() -> OpenApiRouter<App> {
@@ -32,10 +34,9 @@ pub fn router() -> OpenApiRouter<App> {
 /// Returns the whole HTTP face: routes, fallbacks, and what is done for every request.
 pub fn service(app: &App) -> Router {
     let (router, document) = router().split_for_parts();
-    let around = layer::Around::new(app.clone(), document.paths.paths.into_keys());
-    router
+    let router = router
         .fallback(async || Problem::new(Code::NotFound))
-        .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
-        .layer(axum::middleware::from_fn_with_state(around, layer::around))
-        .with_state(app.clone())
+        .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed));
+    let paths = document.paths.paths.into_keys();
+    around(router, Arc::clone(&app.limits), paths).with_state(app.clone())
 }

@@ -1,0 +1,56 @@
+//! How the rate of acceptance goes with the number of open slots: a thousand, and a million (H1).
+
+use anyhow::{Result, ensure};
+
+use super::size::per;
+use super::{CONNECTIONS, Rig, round_of};
+use crate::load::Outcome;
+use crate::world::Bookings;
+
+const SLOTS: u8 = 20;
+/// Sessions and places of each of their slots: as many places as a run can use, and no more.
+const FEW: (u32, u32) = (50, 1_000);
+const MANY: (u32, u32) = (50_000, 10);
+
+/// The arm and the names of its figures.
+struct Size {
+    arm: &'static str,
+    preheat_ms: &'static str,
+    slot_bytes: &'static str,
+}
+
+impl Rig<'_> {
+    /// Plays few slots, then many: those that are on offer stay so, and can't be played by turns.
+    pub(super) async fn growth(&mut self) -> Result<()> {
+        let few = Size { arm: "open-1k", preheat_ms: "preheat_ms-1k", slot_bytes: "slot_bytes-1k" };
+        let many =
+            Size { arm: "open-1m", preheat_ms: "preheat_ms-1m", slot_bytes: "slot_bytes-1m" };
+        self.accepted_of(&few, FEW).await?;
+        self.accepted_of(&many, MANY).await
+    }
+
+    async fn accepted_of(&mut self, size: &Size, (sessions, capacity): (u32, u32)) -> Result<()> {
+        (self.say)(&format!("growth: putting {} slots on offer", sessions * u32::from(SLOTS)));
+        let before = Self::used_memory(self.world.redis_port()).await?;
+        let offer = self.world.offer(sessions, SLOTS, capacity).await?;
+        let used = Self::used_memory(self.world.redis_port()).await?.saturating_sub(before);
+        self.results.note(size.preheat_ms, offer.preheat_ms);
+        self.results.note(size.slot_bytes, per(used, offer.slots.len()));
+        let mut next = 0;
+        for cycle in 0..self.pace.cycles {
+            (self.say)(&format!("growth, round {}: {} slots", cycle + 1, offer.slots.len()));
+            let after = self.newest().await?;
+            let crowd = &self.world.crowd;
+            let work = Bookings::new(crowd, "/v1/bookings", &offer.slots, SLOTS.into(), next);
+            let parts = self.world.parts();
+            let (report, work, costs) =
+                self.load(self.world.port, CONNECTIONS, &parts, work).await?;
+            next = work.next_number();
+            let shed = report.all().shed;
+            ensure!(shed == 0, "{shed} were turned away: {}", work.complaint());
+            self.balanced(after, report.all().accepted).await?;
+            self.results.add(size.arm, round_of(Outcome::Accepted, &report, &costs));
+        }
+        Ok(())
+    }
+}
