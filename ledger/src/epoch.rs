@@ -268,7 +268,7 @@ impl Ledger {
         Ok(if done { Closed::Done } else { Closed::NotYet })
     }
 
-    /// Returns the live bookings of these sessions.
+    /// Returns the live bookings of these sessions, which are distinct.
     pub async fn live_of_sessions(&self, sessions: &[SessionId]) -> Result<Vec<Booking>, Error> {
         let sessions: Vec<i64> = sessions.iter().map(|session| session.get()).collect();
         let rows: Vec<StoredBooking> = self
@@ -276,10 +276,7 @@ impl Ledger {
                 sqlx::query_as(concat!(
                     "SELECT ",
                     booking_columns!(),
-                    " FROM booking b
-                     WHERE b.session_id = ANY ($1)
-                       AND b.state = 'booked' -- booking_session_patient_key
-                     ORDER BY b.id",
+                    " FROM live_of_sessions($1) b ORDER BY b.id",
                 ))
                 .bind(sessions)
                 .fetch_all(&pool)
