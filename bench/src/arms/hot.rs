@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use booking::{SessionId, SlotId};
 
-use super::{CONNECTIONS, Rig, round_of};
+use super::{RUSH, Rig, round_of};
 use crate::load::Outcome;
 use crate::world::{Bookings, Parts};
 
@@ -29,7 +29,7 @@ impl Rig<'_> {
                     let offer = self.hot_slot().await?;
                     let crowd = &self.world.crowd;
                     let work = Bookings::new(crowd, "/v1/bookings", &offer.slots, 1, 0);
-                    let (round, _) = self.pipeline(CONNECTIONS, work).await?;
+                    let (round, _) = self.pipeline(RUSH, work).await?;
                     self.results.add("pipeline", round);
                 }
             }
@@ -48,7 +48,7 @@ impl Rig<'_> {
         let work = Bookings::new(&self.world.crowd, path, slots, slots_per_session, 0);
         let parts: Parts =
             vec![("direct", self.other.pid()), ("postgres", self.world.postgres_pid())];
-        let (report, _, costs) = self.load(self.other.port, CONNECTIONS, &parts, work).await?;
+        let (report, _, costs) = self.load(self.other.port, RUSH, &parts, work).await?;
         let (told, booked) = (report.all().accepted, self.other.booked().await?);
         ensure!(told == booked, "{arm}: {booked} appointments, {told} were told of one");
         self.results.add(arm, round_of(Outcome::Accepted, &report, &costs));

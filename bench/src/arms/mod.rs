@@ -27,8 +27,10 @@ use crate::load::{Outcome, Work, closed};
 use crate::ratios;
 use crate::world::{Bare, Bookings, Offer, Other, Parts, World};
 
-/// Connections of most arms.
+/// Connections of what is answered at once.
 const CONNECTIONS: usize = 64;
+/// Connections where the five ways to book are compared: many come at once.
+const RUSH: usize = 256;
 /// How long the last answers may take.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 

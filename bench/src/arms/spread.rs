@@ -5,7 +5,7 @@ use booking::{SessionId, SlotId};
 
 use super::hot::WAYS;
 use super::size::per;
-use super::{CONNECTIONS, Rig};
+use super::{RUSH, Rig};
 use crate::world::Bookings;
 
 /// Sessions, and slots of each: 100,000 in all.
@@ -33,7 +33,7 @@ impl Rig<'_> {
                     }
                     _ => {
                         let work = self.spread_bookings()?;
-                        let (round, next) = self.pipeline(CONNECTIONS, work).await?;
+                        let (round, next) = self.pipeline(RUSH, work).await?;
                         self.go_on_from(next);
                         self.results.add("pipeline-spread", round);
                     }
