@@ -215,14 +215,16 @@ impl Rig<'_> {
         };
         let (report, _) = storm::run(plan, work).await?;
         ensure!(report.counts.failed == 0, "{} failed", report.counts.failed);
-        // Whose answer did not come in time may have a place all the same, and finds it by asking again.
+        // Who had no answer in time, or heard 503, may have a place all the same: whether Redis gave one was
+        // not known then. They find it by asking again.
         self.world.rest().await?;
         let (count, _) = self.persisted_since(after).await?;
-        let (least, most) = (report.counts.accepted, report.counts.accepted + report.counts.lost);
-        ensure!(
-            (least..=most).contains(&count),
-            "{count} rows, {least} accepted, {most} with those lost"
-        );
+        let counts = &report.counts;
+        let (least, most) = (counts.accepted, counts.accepted + counts.lost + counts.shed);
+        ensure!((least..=most).contains(&count), "{count} rows: {counts:?}");
+        ensure!(counts.refused == 0, "places are left, and {} heard of none", counts.refused);
+        #[expect(clippy::cast_precision_loss, reason = "some 10,000")]
+        self.results.note("storm_turned_away", counts.shed as f64);
         #[expect(clippy::cast_precision_loss, reason = "some 10,000")]
         self.results.note("storm_refused", (report.refused + report.unopened) as f64);
         self.results.note("storm_answered", report.answered_share());
