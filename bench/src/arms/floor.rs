@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{CONNECTIONS, DRAIN_MAX, Rig, local, round_of};
-use crate::load::{Outcome, closed};
+use crate::load::{Outcome, Work as _, closed};
 use crate::world::{Again, Bookings, Parts};
 
 /// Sessions with one place each: the limit of requests for one session must not measure itself.
@@ -19,8 +19,9 @@ const SESSIONS: u32 = 8;
 const BUYERS: usize = SESSIONS as usize * 4;
 /// How long it may take until everybody was seen.
 const GREET_MAX: Duration = Duration::from_mins(2);
-/// Of the crowd, those who ask for nothing.
-const EMPTY_OF: usize = 4_096;
+/// Of the crowd, those who ask for nothing, and as many who ask for what is sold out; their requests are
+/// made beforehand. Enough for the limit by account.
+const ASKERS: usize = 40_000;
 /// Bookings that are polled.
 const POLLED: usize = 2_000;
 
@@ -46,8 +47,7 @@ impl Rig<'_> {
     /// B0.
     pub(super) async fn empty(&mut self) -> Result<()> {
         let slot = booking::SlotId::from(256);
-        let requests =
-            (0..EMPTY_OF).map(|n| self.world.crowd.booking("/empty/v1/bookings", n, slot));
+        let requests = (0..ASKERS).map(|n| self.world.crowd.booking("/empty/v1/bookings", n, slot));
         self.nothing("B0", requests.collect()).await
     }
 
@@ -115,7 +115,9 @@ impl Rig<'_> {
 
     async fn refusals(&mut self, idle_per_s: f64) -> Result<()> {
         // Not those who have a place by now: whoever may repeat a wish that won is asked for in Redis.
-        let work = self.losers(BUYERS.max(POLLED));
+        let mut losers = self.losers(BUYERS.max(POLLED)).only(ASKERS);
+        let requests = std::iter::from_fn(|| losers.next()).map(|request| request.bytes);
+        let work = Again::sold_out(requests.collect());
         let (before, began) = (self.redis_commands().await?, Instant::now());
         let parts = self.world.parts();
         let (report, _, costs) = self.load(self.world.port, CONNECTIONS, &parts, work).await?;

@@ -127,14 +127,12 @@ impl Work for Bookings {
 fn outcome(answer: &Answer<'_>) -> Outcome {
     match answer.status {
         200 | 202 => Outcome::Accepted,
-        409 if has(answer.body, b"\"slot_exhausted\"") => Outcome::Refused,
+        409 if memchr::memmem::find(answer.body, b"\"slot_exhausted\"").is_some() => {
+            Outcome::Refused
+        }
         429 | 503 => Outcome::Shed,
         _ => Outcome::Failed,
     }
-}
-
-fn has(body: &[u8], word: &[u8]) -> bool {
-    body.windows(word.len()).any(|window| window == word)
 }
 
 fn id_in(body: &[u8]) -> Option<String> {
@@ -142,18 +140,30 @@ fn id_in(body: &[u8]) -> Option<String> {
     Some(view["id"].as_str()?.to_owned())
 }
 
-/// The same requests over and over.
+/// The same requests over and over, made beforehand.
 #[derive(Debug)]
 pub struct Again {
     requests: Arc<[Bytes]>,
     next: usize,
-    expected: u16,
+    expected: Expected,
+}
+
+/// What all answers should be.
+#[derive(Clone, Copy, Debug)]
+enum Expected {
+    Status(u16),
+    SoldOut,
 }
 
 impl Again {
     /// Expects one status for all; any other is a failure, but 429 and 503, which are shed.
     pub fn new(requests: Vec<Bytes>, expected: u16) -> Self {
-        Self { requests: requests.into(), next: 0, expected }
+        Self { requests: requests.into(), next: 0, expected: Expected::Status(expected) }
+    }
+
+    /// Expects "sold out" for all.
+    pub fn sold_out(requests: Vec<Bytes>) -> Self {
+        Self { requests: requests.into(), next: 0, expected: Expected::SoldOut }
     }
 }
 
@@ -165,10 +175,11 @@ impl Work for Again {
     }
 
     fn judge(&mut self, answer: &Answer<'_>) -> Outcome {
-        match answer.status {
-            status if status == self.expected => Outcome::Accepted,
-            429 | 503 => Outcome::Shed,
-            _ => Outcome::Failed,
+        match (self.expected, answer.status) {
+            (Expected::Status(expected), status) if status == expected => Outcome::Accepted,
+            (Expected::Status(_), 429 | 503) => Outcome::Shed,
+            (Expected::Status(_), _) => Outcome::Failed,
+            (Expected::SoldOut, _) => outcome(answer),
         }
     }
 }
