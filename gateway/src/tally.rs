@@ -3,9 +3,9 @@
 //! To look a metric up, the registry hashes its name and labels, which are strings made for that: for
 //! most requests that would be a large part of their cost. Series appear when they are first counted.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
+use ahash::HashMap;
 use axum::http::{Method, StatusCode};
 use metrics::{Counter, Gauge, Histogram};
 

@@ -12,7 +12,7 @@ use ledger::Ledger;
 use ledger::catalogue::session::SessionFacts;
 use tokio::sync::{mpsc, oneshot};
 
-use super::recent::Recent;
+use crate::recent::Recent;
 
 /// A session, as admission sees it.
 #[derive(Clone, Debug)]

@@ -3,10 +3,10 @@
 //!
 //! All advisory: it may be half a second old, and the database has the last word.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use ahash::HashMap;
 use booking::rules::Held;
 use booking::{Booking, BookingId, DepartmentId, HospitalId, PatientId, State};
 use ledger::booking_row::Change;

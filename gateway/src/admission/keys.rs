@@ -3,10 +3,10 @@
 //! Until the first request under a key has its place, nothing else remembers the key. Another wish
 //! under it, at the same instant, would be sold a place too, and the worker could only supersede it.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ahash::HashMap;
 use booking::{AccountId, Digest};
 
 use super::Wish;

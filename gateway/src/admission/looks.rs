@@ -2,11 +2,11 @@
 //!
 //! Looked at only while refusals are given from memory, and then twice a second.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use ahash::HashSet;
 use booking::partition::PARTITIONS_MAX;
 use booking::{Partition, PatientId};
 use futures::future::join_all;
@@ -155,7 +155,7 @@ async fn outbox_patients(
     inventory: &Inventory,
     partition: Partition,
 ) -> Option<HashSet<PatientId>> {
-    let mut patients = HashSet::new();
+    let mut patients = HashSet::default();
     let mut cursor = 0;
     for _ in 0..OUTBOX_PAGES_MAX {
         let (next, page) = inventory.scan_outbox(partition, cursor, OUTBOX_PAGE).await.ok()?;

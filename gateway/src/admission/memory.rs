@@ -14,8 +14,8 @@ use super::held::HeldByPatient;
 use super::keys::KeysInFlight;
 use super::looks::Looks;
 use super::promised::Promised;
-use super::recent::Recent;
 use super::refusals::{Known, Refusals};
+use crate::recent::Recent;
 use crate::tally::ByWord;
 use crate::violations;
 

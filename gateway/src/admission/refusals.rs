@@ -9,7 +9,7 @@ use std::time::Duration;
 use booking::{SlotId, UnixMs};
 use tokio::time::Instant;
 
-use super::recent::Recent;
+use crate::recent::Recent;
 
 /// Why a slot sells nothing now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,37 +5,39 @@
 //! and remembered. A patient that was removed is refused at once by the gateway that removed it,
 //! and by the others when the token ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use booking::{AccountId, PatientId};
 use ledger::Ledger;
 
 use super::{Identity, token};
+use crate::recent::Recent;
 
 /// How many answers are remembered.
-const REMEMBERED_MAX: u64 = 100_000;
+const REMEMBERED_MAX: usize = 100_000;
 
-/// How long "yes" from PostgreSQL is believed.
-const YES_TTL: Duration = Duration::from_mins(1);
+/// How long "yes" from PostgreSQL is believed: a minute at most.
+const YES_TTL: Duration = Duration::from_secs(30);
 
-/// How long "no" is believed: spares PostgreSQL a client that insists.
-const NO_TTL: Duration = Duration::from_secs(1);
+/// How long "no" is believed, a second at most: spares PostgreSQL a client that insists.
+const NO_TTL: Duration = Duration::from_millis(500);
+
+type Pairs = Arc<Recent<(AccountId, PatientId), ()>>;
 
 /// Which patients accounts act for, cached. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Patients {
     ledger: Ledger,
-    yes: moka::sync::Cache<(AccountId, PatientId), ()>,
-    no: moka::sync::Cache<(AccountId, PatientId), ()>,
-    removed: moka::sync::Cache<(AccountId, PatientId), ()>,
+    yes: Pairs,
+    no: Pairs,
+    removed: Pairs,
 }
 
 impl Patients {
     /// Starts with an empty cache.
     pub fn new(ledger: Ledger) -> Self {
-        let cache = |ttl| {
-            moka::sync::Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(ttl).build()
-        };
+        let cache = |ttl| Arc::new(Recent::new(ttl, REMEMBERED_MAX));
         let token_ttl = Duration::from_secs(token::TTL_S.unsigned_abs() + 60);
         Self { ledger, yes: cache(YES_TTL), no: cache(NO_TTL), removed: cache(token_ttl) }
     }
@@ -47,7 +49,7 @@ impl Patients {
         patient: PatientId,
     ) -> Result<bool, ledger::Error> {
         let pair = (identity.account, patient);
-        if identity.patients.contains(&patient) && !self.removed.contains_key(&pair) {
+        if identity.patients.contains(&patient) && !self.removed.has(&pair) {
             return Ok(true);
         }
         self.is_of(identity.account, patient).await
@@ -60,30 +62,30 @@ impl Patients {
         patient: PatientId,
     ) -> Result<bool, ledger::Error> {
         let pair = (account, patient);
-        if self.yes.contains_key(&pair) {
+        if self.yes.has(&pair) {
             return Ok(true);
         }
-        if self.no.contains_key(&pair) {
+        if self.no.has(&pair) {
             return Ok(false);
         }
         let is_of = self.ledger.is_patient_of(account, patient).await?;
         let answers = if is_of { &self.yes } else { &self.no };
-        answers.insert(pair, ());
+        answers.put(pair, ());
         Ok(is_of)
     }
 
     /// Notes that `account` acts for `patient` now.
     pub fn note_added(&self, account: AccountId, patient: PatientId) {
         let pair = (account, patient);
-        self.removed.invalidate(&pair);
-        self.no.invalidate(&pair);
-        self.yes.insert(pair, ());
+        self.removed.forget(&pair);
+        self.no.forget(&pair);
+        self.yes.put(pair, ());
     }
 
     /// Notes that `account` no longer acts for `patient`.
     pub fn note_removed(&self, account: AccountId, patient: PatientId) {
         let pair = (account, patient);
-        self.removed.insert(pair, ());
-        self.yes.invalidate(&pair);
+        self.removed.put(pair, ());
+        self.yes.forget(&pair);
     }
 }

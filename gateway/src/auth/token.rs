@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{self, SigningKey};
 use super::{Identity, Role, Settings};
+use crate::recent::Recent;
 
 /// How long an access token is good, in seconds.
 pub const TTL_S: i64 = 15 * 60;
@@ -30,8 +31,8 @@ const LEEWAY_S: i64 = 5;
 /// The longest token looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 2048;
 
-/// How many verified tokens are remembered.
-const REMEMBERED_MAX: u64 = 200_000;
+/// How many verified tokens are remembered at most; of those that came last, half as many.
+const REMEMBERED_MAX: usize = 400_000;
 
 const ISSUER: &str = "slotrush";
 const AUDIENCE: &str = "slotrush";
@@ -45,7 +46,7 @@ struct Shared {
     signing: EncodingKey,
     verifying: Vec<(String, DecodingKey)>,
     validation: Validation,
-    remembered: moka::sync::Cache<u128, Remembered>,
+    remembered: Recent<u128, Remembered>,
     memory_key: hmac::Key,
     clock: Arc<dyn Clock>,
 }
@@ -122,10 +123,10 @@ impl Tokens {
             signing: EncodingKey::from_ed_der(&key.private),
             verifying,
             validation,
-            remembered: moka::sync::Cache::builder()
-                .max_capacity(REMEMBERED_MAX)
-                .time_to_live(std::time::Duration::from_secs(TTL_S.unsigned_abs()))
-                .build(),
+            remembered: Recent::new(
+                std::time::Duration::from_secs(TTL_S.unsigned_abs()),
+                REMEMBERED_MAX,
+            ),
             memory_key: hmac::Key::new(hmac::HMAC_SHA256, &keys::random::<32>()?),
             clock,
         })))
@@ -172,7 +173,7 @@ impl Tokens {
             return None;
         }
         let identity = checked.identity.clone();
-        self.0.remembered.insert(name, checked);
+        self.0.remembered.put(name, checked);
         Some(identity)
     }
 

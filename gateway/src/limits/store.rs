@@ -3,10 +3,10 @@
 //! The store that comes with `governor` grows with every key it sees: four million IPv6 addresses
 //! are 266 MiB. Here, a key that finds its shard full is judged by the shard's shared limiter.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ahash::{HashMap, RandomState};
 use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::state::keyed::ShrinkableKeyedStateStore;
@@ -31,7 +31,7 @@ struct Shard<K> {
 impl<K: Hash + Eq> BoundedStore<K> {
     /// Starts empty.
     pub fn new(keys_max: usize) -> Self {
-        let shard = || Mutex::new(Shard { keys: HashMap::new(), shared: None });
+        let shard = || Mutex::new(Shard { keys: HashMap::default(), shared: None });
         Self {
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| shard()).collect(),

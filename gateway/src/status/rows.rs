@@ -15,7 +15,7 @@ use ledger::Ledger;
 use ledger::booking_row::BookingRow;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::admission::recent::Recent;
+use crate::recent::Recent;
 
 /// The ledger did not answer in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,10 +1,10 @@
 //! A map that remembers what is recent, and never more than so much.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ahash::{HashMap, RandomState};
 use tokio::time::Instant;
 
 const SHARDS: usize = 16;
@@ -33,7 +33,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
     pub fn new(ttl: Duration, entries_max: usize) -> Self {
         let shard = || {
             let since = Instant::now();
-            Mutex::new(Generations { younger: HashMap::new(), elder: HashMap::new(), since })
+            Mutex::new(Generations {
+                younger: HashMap::default(),
+                elder: HashMap::default(),
+                since,
+            })
         };
         Self {
             hasher: RandomState::new(),
@@ -46,6 +50,13 @@ impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
     /// Returns what is remembered of `key`.
     pub fn get(&self, key: &K) -> Option<V> {
         self.get_at(key, Instant::now())
+    }
+
+    /// Tells whether anything is remembered of `key`.
+    pub fn has(&self, key: &K) -> bool {
+        let mut shard = self.shard(key);
+        shard.age(self.ttl, Instant::now());
+        shard.younger.contains_key(key) || shard.elder.contains_key(key)
     }
 
     fn get_at(&self, key: &K, now: Instant) -> Option<V> {
@@ -62,6 +73,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
             shard.turn(Instant::now());
         }
         shard.younger.insert(key, value);
+    }
+
+    /// Forgets what is remembered of `key`.
+    pub fn forget(&self, key: &K) {
+        self.update(key, |value| *value = None);
     }
 
     /// Changes what is remembered of `key`, or remembers something first; `None` forgets.
@@ -93,7 +109,7 @@ impl<K, V> Generations<K, V> {
             self.turn(now);
         }
         if age >= 2 * ttl {
-            self.elder = HashMap::new();
+            self.elder = HashMap::default();
         }
     }
 
