@@ -7,13 +7,13 @@ use booking::{Clock, PartitionCount};
 use broker::Publisher;
 use inventory::Inventory;
 use ledger::Ledger;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::facts::FactsCache;
 use crate::admission::memory::Memory;
 use crate::admission::offer::Offers;
+use crate::admission::room::Room;
 use crate::auth::{Passwords, Patients, Sealer, Tokens};
 use crate::catalogue::Catalogue;
 use crate::changes::Changes;
@@ -64,8 +64,8 @@ pub struct Shared {
     pub facts: FactsCache,
     /// Why Redis does not know a slot.
     pub offers: Offers,
-    /// Bookings on their way to the queue.
-    pub admissions: Arc<Semaphore>,
+    /// Room for bookings on their way to the queue.
+    pub room: Room,
     /// Work that outlives its request.
     pub tasks: TaskTracker,
     /// Rows of bookings, looked up many at once.

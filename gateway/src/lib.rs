@@ -25,6 +25,7 @@ pub mod mint;
 pub mod openapi;
 pub mod page;
 pub mod problem;
+pub mod recent;
 pub mod request_id;
 pub mod routes;
 pub mod server;
@@ -47,7 +48,6 @@ use service::Health;
 use service::settings::{Addresses, Invalid};
 use service::telemetry::Metrics;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -55,6 +55,7 @@ use crate::admission::facts::FactsCache;
 use crate::admission::looks;
 use crate::admission::memory::Memory;
 use crate::admission::offer::Offers;
+use crate::admission::room::Room;
 use crate::app::Shared;
 use crate::auth::{Passwords, Patients, Sealer, Tokens};
 use crate::catalogue::Catalogue;
@@ -165,7 +166,7 @@ pub fn start(
         memory: Memory::default(),
         facts: FactsCache::start(ledger.clone()),
         offers: Offers::new(ledger.clone()),
-        admissions: Arc::new(Semaphore::new(settings.calls.admissions_max)),
+        room: Room::new(settings.calls.admissions_max),
         tasks: TaskTracker::new(),
         rows: Rows::start(ledger.clone()),
         changes: Changes::default(),

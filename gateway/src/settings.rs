@@ -142,7 +142,8 @@ pub struct Calls {
     /// How long the check of the epoch after a confirm may take before the answer is "pending" (ms)
     #[arg(long, env = "SLOTRUSH_EPOCH_CHECK_TIMEOUT_MS", default_value_t = 50, value_name = "MS")]
     pub epoch_check_timeout_ms: u64,
-    /// Bookings on their way to the queue at once; more are answered 503
+    /// Bookings on their way to the queue at once; more are answered 503, and so is what comes faster
+    /// than it is carried for longer than a second
     #[arg(long, env = "SLOTRUSH_ADMISSIONS_MAX", default_value_t = 16_384, value_name = "COUNT")]
     pub admissions_max: usize,
     /// Bookings whose end may be waited for at once (long-poll, events); more are answered at once

@@ -19,8 +19,14 @@ use crate::load::open::{self, Arrivals};
 use crate::load::{Counts, Outcome, storm};
 use crate::world::{Again, Bookings, Taken};
 
-/// Connections that bookings come over.
+/// Connections of the search for saturation.
 const CONNECTIONS: usize = 256;
+/// Connections that offered bookings come over: the gateway must see what it is to turn away, so more than
+/// it lets in.
+const OPEN_CONNECTIONS: usize = 2_048;
+/// How long before latencies count at more than full load: a gateway lets everybody in for a second, and
+/// then keeps the line short.
+const SETTLE: Duration = Duration::from_millis(2_500);
 /// Offered load of the steps, as shares of what is accepted at saturation.
 const LOADS: [f64; 6] = [0.25, 0.5, 0.75, 1.0, 1.2, 1.5];
 const HALF: f64 = 0.5;
@@ -115,10 +121,10 @@ impl Rig<'_> {
         }
         let plan = open::Plan {
             address: local(self.world.port),
-            connections: CONNECTIONS,
+            connections: OPEN_CONNECTIONS,
             rate_per_s,
             arrivals: Arrivals::Poisson { seed: 7 },
-            warm_up: self.pace.warm_up,
+            warm_up: if share > 1.0 { SETTLE } else { self.pace.warm_up },
             duration: self.pace.round,
             waiting_max: WAITING_MAX,
             drain: DRAIN_MAX,

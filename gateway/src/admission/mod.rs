@@ -13,10 +13,10 @@ pub mod memory;
 pub mod offer;
 pub mod place;
 pub mod promised;
-pub mod recent;
 pub mod refusals;
 mod repeat;
 mod replay;
+pub mod room;
 
 use booking::{AccountId, Booking, BookingId, Digest, Epoch, Partition, PatientId, SlotId, UnixMs};
 use broker::Link;
@@ -117,7 +117,9 @@ pub async fn admit(app: &App, wish: Wish) -> Admitted {
 /// whoever is refused from memory would carry room for them.
 async fn act(app: &App, wish: Wish, partition: Partition, standing: Standing) -> Admitted {
     match standing {
-        Standing::Replay(id) => Box::pin(finish(app, replay::answer(app.clone(), id, wish))).await,
+        Standing::Replay(id) => {
+            Box::pin(finish(app, false, replay::answer(app.clone(), id, wish))).await
+        }
         Standing::KeyReused => Admitted::KeyReused,
         Standing::AlreadyBooked => Admitted::AlreadyBooked,
         Standing::LimitReached(limit) => Admitted::LimitReached(limit),
@@ -125,7 +127,9 @@ async fn act(app: &App, wish: Wish, partition: Partition, standing: Standing) ->
             Some(refusal) => Admitted::Refused(refusal),
             None => match closed_gate(app, partition) {
                 Some(outcome) => outcome,
-                None => Box::pin(finish(app, place::take(app.clone(), wish, partition))).await,
+                None => {
+                    Box::pin(finish(app, true, place::take(app.clone(), wish, partition))).await
+                }
             },
         },
     }
@@ -176,14 +180,19 @@ fn closed_gate(app: &App, partition: Partition) -> Option<Admitted> {
 }
 
 /// Runs what must not be cancelled when the client goes away, and waits for it.
-async fn finish(app: &App, work: impl Future<Output = Admitted> + Send + 'static) -> Admitted {
-    let Ok(permit) = Arc::clone(&app.admissions).try_acquire_owned() else {
-        return Admitted::Overloaded;
-    };
+/// The delay of what is new tells whether bookings stand in line.
+async fn finish(
+    app: &App,
+    is_new: bool,
+    work: impl Future<Output = Admitted> + Send + 'static,
+) -> Admitted {
+    let Some(place) = app.room.enter() else { return Admitted::Overloaded };
     let id = crate::request_id::current().unwrap_or_default();
     let work = async move {
         let outcome = crate::request_id::scope(id, work).await;
-        drop(permit);
+        if is_new && matches!(outcome, Admitted::Accepted(_)) {
+            place.carried();
+        }
         outcome
     };
     app.tasks.spawn(work).await.unwrap_or(Admitted::Overloaded)

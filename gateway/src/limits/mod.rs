@@ -57,7 +57,7 @@ pub struct Settings {
     #[arg(long, env = "SLOTRUSH_LIMIT_KEYS_MAX", default_value_t = 200_000)]
     pub limit_keys_max: usize,
     /// Requests worked on at once, waiting ones (long-poll, events) aside; more are answered 503
-    #[arg(long, env = "SLOTRUSH_CONCURRENCY_MAX", default_value_t = 4_096)]
+    #[arg(long, env = "SLOTRUSH_CONCURRENCY_MAX", default_value_t = 16_384)]
     pub concurrency_max: usize,
     /// Networks of our own proxies, whose X-Forwarded-For is believed (comma-separated CIDR) [default: none]
     #[arg(long, env = "SLOTRUSH_TRUSTED_PROXIES", value_delimiter = ',', value_name = "NETWORKS")]

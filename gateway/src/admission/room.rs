@@ -1,0 +1,262 @@
+//! How many bookings may be on their way to the queue at once.
+//!
+//! A rush comes at one instant: whoever clicks then waits a second rather than being sent away, so the
+//! bound is wide. But where bookings come faster than they are carried for longer than that, the line only
+//! grows, and all who stand in it wait for what it holds. Then as many are let in as keep the line short,
+//! and the others are told at once to come back.
+//!
+//! A line stands where even the quickest booking of a while was slow (as in `CoDel`, RFC 8289: the least
+//! delay tells a line that stands from one that comes and goes). How long it may be follows from how
+//! many are carried in a second (Little's law).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+/// How long a booking may be under way where a line stands.
+const DELAY_MAX: Duration = Duration::from_millis(50);
+/// A look at the delays.
+const WINDOW: Duration = Duration::from_millis(100);
+/// Windows in a row after which a line stands, and after which it is gone: a second.
+const WINDOWS: u32 = 10;
+/// As many are always let in: on a slow machine, or with a slow broker, few would carry even less.
+const LIMIT_MIN: usize = 512;
+
+/// Room for bookings on their way. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Room {
+    places: Arc<Semaphore>,
+    places_max: usize,
+    line: Arc<Mutex<Line>>,
+}
+
+/// A place of a booking on its way. Gives it back when dropped.
+#[derive(Debug)]
+pub struct Place {
+    /// Before the permit: what the line is told counts this place still.
+    visit: Visit,
+    _permit: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+struct Visit {
+    line: Arc<Mutex<Line>>,
+    began: Instant,
+}
+
+/// What is known of the delays.
+#[derive(Debug)]
+struct Line {
+    window_began: Instant,
+    /// Of the bookings that ended in this window.
+    least: Option<Duration>,
+    ended: u32,
+    turned_away: u32,
+    /// Windows in a row in which even the least delay was too long.
+    slow: u32,
+    /// Windows in a row in which nobody was turned away.
+    calm: u32,
+    /// How many may be under way, while a line stands.
+    limit: Option<usize>,
+}
+
+impl Room {
+    /// Starts empty, for at most `places_max`.
+    pub fn new(places_max: usize) -> Self {
+        let places = Arc::new(Semaphore::new(places_max));
+        let line = Arc::new(Mutex::new(Line::new(Instant::now())));
+        Self { places, places_max, line }
+    }
+
+    /// Takes a place; `None` if more are under way than should be.
+    pub fn enter(&self) -> Option<Place> {
+        self.enter_at(Instant::now())
+    }
+
+    fn enter_at(&self, began: Instant) -> Option<Place> {
+        let under_way = self.places_max.saturating_sub(self.places.available_permits());
+        if !lock(&self.line).lets_in(under_way, began) {
+            return None;
+        }
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        Some(Place { visit: Visit { line: Arc::clone(&self.line), began }, _permit: permit })
+    }
+}
+
+impl Place {
+    /// Notes that its booking is on its way no more, as one that was carried: its delay counts.
+    pub fn carried(self) {
+        let Visit { line, began } = &self.visit;
+        let now = Instant::now();
+        lock(line).note(now.duration_since(*began), now);
+    }
+}
+
+fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
+    line.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Line {
+    fn new(now: Instant) -> Self {
+        Self {
+            window_began: now,
+            least: None,
+            ended: 0,
+            turned_away: 0,
+            slow: 0,
+            calm: 0,
+            limit: None,
+        }
+    }
+
+    fn lets_in(&mut self, under_way: usize, now: Instant) -> bool {
+        self.look(now);
+        let lets_in = self.limit.is_none_or(|limit| under_way < limit);
+        self.turned_away += u32::from(!lets_in);
+        lets_in
+    }
+
+    fn note(&mut self, delay: Duration, now: Instant) {
+        self.look(now);
+        self.least = Some(self.least.map_or(delay, |least| least.min(delay)));
+        self.ended += 1;
+    }
+
+    /// Judges the window, if it is over.
+    fn look(&mut self, now: Instant) {
+        let lasted = now.duration_since(self.window_began);
+        if lasted < WINDOW {
+            return;
+        }
+        if lasted >= WINDOW * WINDOWS {
+            // Nobody came or went for so long: nothing is known of before.
+            *self = Self::new(now);
+            return;
+        }
+        match self.least {
+            Some(least) if least > DELAY_MAX => self.slow += 1,
+            Some(_) => self.slow = 0,
+            // None ended: that says nothing for it.
+            None => {}
+        }
+        self.calm = if self.turned_away == 0 { self.calm + 1 } else { 0 };
+        let wanted = limit(f64::from(self.ended) / lasted.as_secs_f64());
+        self.limit = match self.limit {
+            None => (self.slow >= WINDOWS).then_some(wanted),
+            Some(_) if self.calm >= WINDOWS && self.slow == 0 => None,
+            // At most half as many at once: one window in which few ended says little.
+            Some(before) => Some(wanted.max(before / 2)),
+        };
+        (self.least, self.ended, self.turned_away) = (None, 0, 0);
+        self.window_began = now;
+    }
+}
+
+/// How many keep a line of the longest delay, if so many are carried.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a few million a second at most"
+)]
+fn limit(per_s: f64) -> usize {
+    ((per_s * DELAY_MAX.as_secs_f64()) as usize).max(LIMIT_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lets windows pass in each of which `per_window` bookings end after `delay` and as many more come
+    /// as `come`, while `under_way`; returns how many were let in.
+    fn pass(
+        line: &mut Line,
+        now: &mut Instant,
+        windows: u32,
+        (per_window, delay): (u32, Duration),
+        (come, under_way): (u32, usize),
+    ) -> u32 {
+        let mut let_in = 0;
+        for _ in 0..windows {
+            *now += WINDOW / 2;
+            (0..per_window).for_each(|_| line.note(delay, *now));
+            let_in += (0..come).map(|_| u32::from(line.lets_in(under_way, *now))).sum::<u32>();
+            *now += WINDOW / 2;
+            line.look(*now);
+        }
+        let_in
+    }
+
+    const SLOW: Duration = Duration::from_millis(80);
+    const QUICK: Duration = Duration::from_millis(5);
+
+    fn new() -> (Line, Instant) {
+        let now = Instant::now();
+        (Line::new(now), now)
+    }
+
+    #[test]
+    fn a_rush_of_a_second_is_let_in_and_what_stands_longer_is_kept_short() {
+        let (mut line, mut now) = new();
+        assert_eq!(pass(&mut line, &mut now, WINDOWS, (2_000, SLOW), (2_500, 10_000)), 25_000);
+        // 20,000 a second: a thousand are under way for 50 ms.
+        assert_eq!(line.limit, Some(1_000));
+        assert_eq!(pass(&mut line, &mut now, 1, (2_000, SLOW), (100, 1_000)), 0);
+        assert_eq!(pass(&mut line, &mut now, 1, (2_000, SLOW), (100, 999)), 100);
+    }
+
+    #[test]
+    fn one_quick_booking_tells_that_no_line_stands() {
+        let (mut line, mut now) = new();
+        for _ in 0..3 {
+            pass(&mut line, &mut now, WINDOWS - 1, (2_000, SLOW), (0, 0));
+            line.note(QUICK, now);
+            pass(&mut line, &mut now, 1, (2_000, SLOW), (0, 0));
+        }
+        assert_eq!(line.limit, None);
+    }
+
+    #[test]
+    fn the_limit_goes_when_nobody_was_turned_away_for_a_second() {
+        let (mut line, mut now) = new();
+        pass(&mut line, &mut now, WINDOWS, (2_000, SLOW), (0, 0));
+        pass(&mut line, &mut now, 3 * WINDOWS, (2_000, QUICK), (1, 2_000));
+        assert_eq!(line.limit, Some(1_000), "somebody was turned away all the time");
+        pass(&mut line, &mut now, WINDOWS, (2_000, QUICK), (1, 10));
+        assert_eq!(line.limit, None);
+    }
+
+    #[test]
+    fn it_follows_what_is_carried_but_is_never_too_small_to_carry_on() {
+        let (mut line, mut now) = new();
+        pass(&mut line, &mut now, WINDOWS, (4_000, SLOW), (1, 9_000));
+        assert_eq!(line.limit, Some(2_000));
+        pass(&mut line, &mut now, 1, (0, SLOW), (1, 9_000));
+        assert_eq!(line.limit, Some(1_000), "half as many at most, though none ended");
+        pass(&mut line, &mut now, 5, (1, SLOW), (1, 9_000));
+        assert_eq!(line.limit, Some(LIMIT_MIN));
+        pass(&mut line, &mut now, 1, (6_000, SLOW), (1, 9_000));
+        assert_eq!(line.limit, Some(3_000));
+    }
+
+    #[test]
+    fn after_a_pause_nothing_is_known() {
+        let (mut line, mut now) = new();
+        pass(&mut line, &mut now, WINDOWS, (2_000, SLOW), (0, 0));
+        assert!(line.limit.is_some());
+        now += WINDOW * WINDOWS;
+        assert!(line.lets_in(10_000, now));
+        assert_eq!(line.limit, None);
+    }
+
+    #[test]
+    fn places_are_bounded_and_come_back() {
+        let room = Room::new(2);
+        let (one, two) = (room.enter(), room.enter());
+        assert!(one.is_some() && two.is_some() && room.enter().is_none());
+        drop(one);
+        two.expect("a place").carried();
+        assert!(room.enter().is_some());
+    }
+}
