@@ -67,6 +67,7 @@ impl Room {
     pub fn new(places_max: usize) -> Self {
         let places = Arc::new(Semaphore::new(places_max));
         let line = Arc::new(Mutex::new(Line::new(Instant::now())));
+        metrics::gauge!("slotrush_admissions_limit").set(f64::INFINITY);
         Self { places, places_max, line }
     }
 
@@ -132,6 +133,7 @@ impl Line {
         }
         if lasted >= WINDOW * WINDOWS {
             // Nobody came or went for so long: nothing is known of before.
+            self.set(None);
             *self = Self::new(now);
             return;
         }
@@ -143,14 +145,33 @@ impl Line {
         }
         self.calm = if self.turned_away == 0 { self.calm + 1 } else { 0 };
         let wanted = limit(f64::from(self.ended) / lasted.as_secs_f64());
-        self.limit = match self.limit {
+        self.set(match self.limit {
             None => (self.slow >= WINDOWS).then_some(wanted),
             Some(_) if self.calm >= WINDOWS && self.slow == 0 => None,
             // At most half as many at once: one window in which few ended says little.
             Some(before) => Some(wanted.max(before / 2)),
-        };
+        });
         (self.least, self.ended, self.turned_away) = (None, 0, 0);
         self.window_began = now;
+    }
+
+    fn set(&mut self, limit: Option<usize>) {
+        match (self.limit, limit) {
+            (None, Some(limit)) => {
+                tracing::warn!(
+                    limit,
+                    "bookings come faster than they are carried: some are turned away"
+                );
+            }
+            (Some(_), None) => tracing::info!("bookings are carried as fast as they come again"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        if self.limit != limit {
+            let limit = limit.and_then(|limit| u32::try_from(limit).ok());
+            metrics::gauge!("slotrush_admissions_limit")
+                .set(limit.map_or(f64::INFINITY, f64::from));
+        }
+        self.limit = limit;
     }
 }
 
