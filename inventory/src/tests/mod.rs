@@ -6,6 +6,7 @@ mod holds;
 mod replies;
 mod rights;
 mod settling;
+mod sharing;
 mod steps;
 mod terms;
 mod world;
