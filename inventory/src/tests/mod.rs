@@ -2,6 +2,7 @@
 
 mod connections;
 mod conservation;
+mod forms;
 mod holds;
 mod replies;
 mod rights;
