@@ -27,7 +27,7 @@ const WAITING_MAX: usize = 16_384;
 #[derive(Debug)]
 pub(crate) struct Lanes {
     links: Arc<Links>,
-    lanes: Vec<Arc<Lane>>,
+    by_partition: Vec<Arc<Lane>>,
     /// How long a wish may wait to be sent: as long as an answer may take after that.
     wait_max: Duration,
 }
@@ -53,13 +53,13 @@ struct Waiting {
 
 impl Lanes {
     pub(crate) fn new(links: Arc<Links>, wait_max: Duration) -> Self {
-        let lanes = (0..PARTITIONS_MAX).map(|_| Arc::default()).collect();
-        Self { links, lanes, wait_max }
+        let by_partition = (0..PARTITIONS_MAX).map(|_| Arc::default()).collect();
+        Self { links, by_partition, wait_max }
     }
 
     /// Has a wish judged.
     pub(crate) async fn hold(&self, partition: Partition, wish: Wish) -> Result<Hold, Error> {
-        let lane = &self.lanes[usize::from(partition.get())];
+        let lane = &self.by_partition[usize::from(partition.get())];
         let (answer, answered) = oneshot::channel();
         if let Some(turn) = lane.put(Waiting { wish, since: Instant::now(), answer })? {
             let (links, wait_max) = (Arc::clone(&self.links), self.wait_max);

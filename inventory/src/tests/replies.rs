@@ -80,7 +80,7 @@ fn a_reply_with_a_number_out_of_range_is_refused() {
         hold::parse(Value::Array(texts.to_vec()), 2).expect("is readable")
     };
     let held = Hold::Held { left: 5, ticket: 1, settled: 0 };
-    assert!(matches!(&reply(5)[..], [Ok(Hold::SoldOut), Ok(hold)] if *hold == held));
+    assert!(matches!(&reply(5)[..], [Ok(Hold::SoldOut), Ok(second)] if *second == held));
     // What is unreadable of one is read of the others.
     assert!(matches!(&reply(-1)[..], [Ok(Hold::SoldOut), Err(Error::Refused(_))]));
     assert!(matches!(&reply(1 << 32)[..], [Ok(Hold::SoldOut), Err(Error::Refused(_))]));
