@@ -4,7 +4,11 @@
 -- KEYS[3] who: the patients known in the session
 -- ARGV[1] epoch: the grants'
 -- ARGV[2] nonce: the epoch's
--- ARGV[3] count: of grants; for each follow ordinal, granted, release; then patient, entry of each live booking
+-- ARGV[3] count: of grants
+-- ARGV[4] ordinal: the first grant's slot
+-- ARGV[5] granted: all that the epoch was ever granted of it
+-- ARGV[6] release: whose window binds it; the other grants follow likewise, if there are any at all
+-- and after them patient and entry of each live booking
 -- Reply: done | refused
 local ledger = redis.call('HMGET', KEYS[1], 'e', 'state', 'nonce', 'run_id', 'replid')
 local replication = redis.call('INFO', 'replication')
