@@ -55,7 +55,7 @@ pub(crate) fn counts(reply: &mut Reply, sessions: &[SessionId]) -> Result<Vec<Sl
     let mut all = Vec::new();
     for session in sessions {
         for (field, value) in reply.next_fields()? {
-            if field == "e" {
+            if field == "e" || field == "r" {
                 continue;
             }
             let ordinal = field.parse().map_err(|_| unreadable("slot"))?;

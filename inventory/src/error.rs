@@ -6,8 +6,11 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 const REFUSAL_LEN_MAX: usize = 200;
 
 /// Why a call has no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
+    /// The call was certainly not run: as many wait for Redis as may.
+    #[error("too many wait for Redis")]
+    Overloaded,
     /// The call was certainly not run: there is no connection.
     #[error("Redis is not reachable")]
     Unavailable,

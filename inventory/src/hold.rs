@@ -1,12 +1,14 @@
 //! G1: asking for a place.
 
-use booking::{Booking, BookingId, Epoch, Partition, UnixMs};
+use std::str::FromStr;
+
+use booking::{Booking, BookingId, Epoch, Partition, SessionId, UnixMs};
 use redis::Value;
 
 use crate::error::{Error, unreadable};
 use crate::reply::Reply;
 use crate::script::{Call, HOLD};
-use crate::{Inventory, keys};
+use crate::{Inventory, keys, packed};
 
 /// The outcome of asking for a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,62 +63,103 @@ pub enum Hold {
 }
 
 impl Inventory {
-    /// G1: takes a place for `booking` and writes it in the outbox.
+    /// G1: takes a place for `booking` and writes it in the outbox, in one call with whoever else asks
+    /// in this partition meanwhile. Each is judged as if it had come alone.
     ///
-    /// After [`Error::Unknown`] the place may be taken: the next try must mint a new booking id.
+    /// After [`Error::Unknown`] the place may be taken: the next try must mint a new booking id. A
+    /// hold that nobody waits for any more before it is sent is not sent.
     pub async fn hold(
         &self,
         partition: Partition,
         booking: &Booking,
         now: UnixMs,
     ) -> Result<Hold, Error> {
-        parse(self.links.call_hot(&call(partition, booking, now)).await?)
+        self.lanes.hold(partition, Wish { booking: booking.clone(), now }).await
     }
 }
 
-pub(crate) fn call(partition: Partition, booking: &Booking, now: UnixMs) -> Call {
-    let session = booking.slot.session();
-    let keys = [
-        keys::ledger(partition),
-        keys::session(partition, session),
-        keys::who(partition, session),
-        keys::out(partition),
-        keys::releases(partition),
-    ];
-    Call::new(&HOLD, &keys)
-        .arg(booking.epoch.0)
-        .arg(booking.slot.ordinal())
-        .arg(booking.patient.get())
-        .arg(booking.id.get())
-        .arg(booking.key.to_string())
-        .arg(booking.request.to_string())
-        .arg(now.0)
-        .arg(booking.encode())
+/// A booking that wants a place.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) booking: Booking,
+    /// What the windows of releases are judged by.
+    pub(crate) now: UnixMs,
 }
 
-pub(crate) fn parse(value: Value) -> Result<Hold, Error> {
+/// Makes one call of wishes of one partition, to be judged in their order.
+pub(crate) fn call<'a>(
+    partition: Partition,
+    wishes: impl Iterator<Item = &'a Wish> + Clone,
+) -> Call {
+    let mut sessions: Vec<SessionId> = Vec::new();
+    for session in wishes.clone().map(|wish| wish.booking.slot.session()) {
+        if !sessions.contains(&session) {
+            sessions.push(session);
+        }
+    }
+    let mut keys = vec![keys::ledger(partition), keys::out(partition), keys::releases(partition)];
+    // Where a session's keys begin in Lua, which counts from 1.
+    let first = keys.len() + 1;
+    for session in &sessions {
+        keys.push(keys::session(partition, *session));
+        keys.push(keys::who(partition, *session));
+    }
+    wishes.fold(Call::new(&HOLD, &keys), |call, Wish { booking, now }| {
+        let is_its = |session: &SessionId| *session == booking.slot.session();
+        let at = first + 2 * sessions.iter().position(is_its).unwrap_or(0);
+        call.arg(booking.epoch.0)
+            .arg(at)
+            .arg(booking.slot.ordinal())
+            .arg(booking.patient.get())
+            .arg(booking.id.get())
+            .arg(packed::entry(booking, true))
+            .arg(now.0)
+            .arg(booking.encode())
+    })
+}
+
+/// Reads what became of so many wishes, in their order.
+pub(crate) fn parse(value: Value, count: usize) -> Result<Vec<Result<Hold, Error>>, Error> {
     let mut reply = Reply::parse(value)?;
-    Ok(match reply.word() {
-        "held" => Hold::Held { left: reply.next()?, ticket: reply.next()?, settled: reply.next()? },
+    if reply.word() != "judged" {
+        return Err(unreadable("reply"));
+    }
+    (0..count).map(|_| reply.next::<String>().map(|text| judged(&text))).collect()
+}
+
+fn judged(text: &str) -> Result<Hold, Error> {
+    let mut words = Words(text.split(' '));
+    Ok(match words.0.next().unwrap_or_default() {
+        "held" => Hold::Held { left: words.next()?, ticket: words.next()?, settled: words.next()? },
         "replayed" => Hold::Replayed {
-            id: reply.next()?,
-            epoch: Epoch(reply.next()?),
-            live: match reply.next()? {
+            id: words.next()?,
+            epoch: Epoch(words.next()?),
+            live: match words.next()? {
                 0 => false,
                 1 => true,
                 _ => return Err(unreadable("reply")),
             },
         },
         "key_reused" => Hold::KeyReused,
-        "already_booked" => Hold::AlreadyBooked { id: reply.next()? },
+        "already_booked" => Hold::AlreadyBooked { id: words.next()? },
         "sold_out" => Hold::SoldOut,
-        "not_open" => Hold::NotOpen { opens_at: UnixMs(reply.next()?) },
+        "not_open" => Hold::NotOpen { opens_at: UnixMs(words.next()?) },
         "paused" => Hold::Paused,
         "closed" => Hold::Closed,
         "not_preheated" => Hold::NotPreheated,
-        "other_epoch" => Hold::OtherEpoch { current: Epoch(reply.next()?) },
+        "other_epoch" => Hold::OtherEpoch { current: Epoch(words.next()?) },
         "shut" => Hold::Shut,
         "fenced" => Hold::Fenced,
         _ => return Err(unreadable("reply")),
     })
+}
+
+/// What follows the first word of an answer.
+struct Words<'a>(std::str::Split<'a, char>);
+
+impl Words<'_> {
+    fn next<T: FromStr>(&mut self) -> Result<T, Error> {
+        let word = self.0.next().ok_or_else(|| unreadable("reply"))?;
+        word.parse().map_err(|_| unreadable("reply"))
+    }
 }

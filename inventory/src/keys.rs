@@ -8,7 +8,8 @@ pub(crate) fn ledger(partition: Partition) -> String {
     format!("{{p{partition}}}:ledger")
 }
 
-/// The slots of a session: a hash of `e` and, by ordinal, packed counters.
+/// The slots of a session: a hash of `e`, of `r` (the release that binds slots whose counters name
+/// none) and, by ordinal, packed counters.
 pub(crate) fn session(partition: Partition, session: SessionId) -> String {
     format!("{{p{partition}}}:s:{session}")
 }

@@ -15,7 +15,7 @@
 //! answer, and [`Error::Unknown`] means what it says: nothing here is ever sent twice, except a
 //! script that the server did not know and thus did not run.
 //!
-//! Read first: `scripts/lua/hold.lua`, then [`Inventory::hold`], then [`Inventory::prepare`].
+//! Read first: `scripts/lua/hold.lua`, then [`Inventory::hold`] and `lane.rs`, then [`Inventory::prepare`].
 
 mod count;
 mod error;
@@ -23,6 +23,7 @@ mod hold;
 mod inspection;
 mod keys;
 mod known;
+mod lane;
 mod link;
 mod links;
 mod outbox;
@@ -35,6 +36,7 @@ mod tests;
 mod window;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use count::SlotCount;
 pub use error::Error;
@@ -50,6 +52,7 @@ pub use window::Window;
 #[derive(Clone, Debug)]
 pub struct Inventory {
     links: Arc<links::Links>,
+    lanes: Arc<lane::Lanes>,
 }
 
 impl Inventory {
@@ -58,7 +61,10 @@ impl Inventory {
     ///
     /// Must be called inside a Tokio runtime. The connections end with the last clone.
     pub fn start(settings: &Settings) -> Result<Self, Error> {
-        Ok(Self { links: Arc::new(links::Links::start(settings)?) })
+        let links = Arc::new(links::Links::start(settings)?);
+        let wait_max = Duration::from_millis(settings.response_timeout_ms);
+        let lanes = Arc::new(lane::Lanes::new(Arc::clone(&links), wait_max));
+        Ok(Self { links, lanes })
     }
 
     /// Tells whether a primary Redis answers now: at least one connection stands, and its last

@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use super::output;
 
-/// What a gateway sends for every place.
+/// What a gateway sends for its places; here for one at a time.
 const HOLD: &str = include_str!("../../../scripts/lua/hold.lua");
 const EPOCH: Epoch = Epoch(1);
 /// More than any round sells.
@@ -103,14 +103,15 @@ impl Bare {
         benchmark.args(["-c", &connections.to_string(), "-n", &count.to_string(), "--csv"]);
         // Patients and ids are drawn: hardly two calls have the same.
         benchmark.args(["-r", "2000000000", "evalsha", &self.sha, "5"]);
-        for key in ["ledger", &format!("s:{session}"), &format!("w:{session}"), "out", "releases"] {
+        for key in ["ledger", "out", "releases", &format!("s:{session}"), &format!("w:{session}")] {
             benchmark.arg(format!("{{p{partition}}}:{key}"));
         }
         let digest = "0123456789abcdef0123456789abcdef";
         let booking = format!(
             r#"{{"id":"__rand_int__","epoch":1,"slot":"256","patient":"__rand_int__","account":"1","key":"{digest}","request":"{digest}","accepted_at":{now}}}"#
         );
-        benchmark.args(["1", "0", "__rand_int__", "__rand_int__", digest, digest, &now, &booking]);
+        let entry = format!("__rand_int__,{digest},{digest},1,1");
+        benchmark.args(["1", "4", "0", "__rand_int__", "__rand_int__", &entry, &now, &booking]);
         let printed = output(&mut benchmark).await?;
         let line = printed.lines().last().context("redis-benchmark printed nothing")?;
         // The name of the test, which has commas of its own, then the rate and six latencies.

@@ -85,6 +85,7 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
                 app.memory.note_perhaps(wish.patient);
                 return Admitted::InventoryDown;
             }
+            Err(Error::Overloaded) => return Admitted::Overloaded,
             Err(Error::Unavailable) => return Admitted::InventoryDown,
             Err(Error::Refused(fault)) => {
                 tracing::error!(fault, "Redis refused a hold");

@@ -69,11 +69,11 @@ async fn one_id_is_offered_to_one_epoch_only() -> Result<()> {
         let read = heard.read_line(&mut line);
         anyhow::ensure!(tokio::time::timeout(Duration::from_secs(5), read).await?? > 0, "no end");
         let words: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
-        // A hold: five keys, then epoch, ordinal, patient, id.
+        // A hold: five keys, then epoch, place of the session, ordinal, patient, id.
         if words.first().is_some_and(|word| word.eq_ignore_ascii_case("evalsha"))
             && words.get(2) == Some(&"5")
         {
-            tries.push((words[8].to_owned(), words[11].to_owned()));
+            tries.push((words[8].to_owned(), words[12].to_owned()));
         }
     }
     let epochs: BTreeSet<&str> = tries.iter().map(|(epoch, _)| epoch.as_str()).collect();

@@ -2,10 +2,12 @@
 
 mod connections;
 mod conservation;
+mod forms;
 mod holds;
 mod replies;
 mod rights;
 mod settling;
+mod sharing;
 mod steps;
 mod terms;
 mod world;

@@ -6,7 +6,10 @@ use redis::Value;
 use super::world::session;
 use crate::{Error, Hold, count, hold, inspection, packed, step};
 
-const WORDS: [&str; 22] = [
+const WORDS: [&str; 25] = [
+    "judged",
+    "held 1 2 3",
+    "replayed 1 2 3",
     "held",
     "replayed",
     "key_reused",
@@ -55,7 +58,7 @@ proptest! {
             None | Some(Error::Refused(_)) => {}
             Some(other) => panic!("{other}"),
         };
-        refused(hold::parse(value.clone()).err());
+        refused(hold::parse(value.clone(), 2).err());
         refused(step::parse_prepared(value.clone()).err());
         refused(step::parse_step(value.clone()).err());
         refused(step::parse_frozen(value.clone(), &[session(), session()]).err());
@@ -72,11 +75,20 @@ proptest! {
 #[test]
 fn a_reply_with_a_number_out_of_range_is_refused() {
     let reply = |left: i64| {
-        let held = Value::BulkString(b"held".to_vec());
-        Value::Array(vec![held, Value::Int(left), Value::Int(1), Value::Int(0)])
+        let texts = ["judged".to_owned(), "sold_out".to_owned(), format!("held {left} 1 0")];
+        let texts = texts.map(|text| Value::BulkString(text.into_bytes()));
+        hold::parse(Value::Array(texts.to_vec()), 2).expect("is readable")
     };
     let held = Hold::Held { left: 5, ticket: 1, settled: 0 };
-    assert_eq!(hold::parse(reply(5)).expect("is readable"), held);
-    assert!(matches!(hold::parse(reply(-1)), Err(Error::Refused(_))));
-    assert!(matches!(hold::parse(reply(1 << 32)), Err(Error::Refused(_))));
+    assert!(matches!(&reply(5)[..], [Ok(Hold::SoldOut), Ok(second)] if *second == held));
+    // What is unreadable of one is read of the others.
+    assert!(matches!(&reply(-1)[..], [Ok(Hold::SoldOut), Err(Error::Refused(_))]));
+    assert!(matches!(&reply(1 << 32)[..], [Ok(Hold::SoldOut), Err(Error::Refused(_))]));
+}
+
+#[test]
+fn a_reply_without_an_answer_for_each_is_refused() {
+    let reply = Value::Array(vec![Value::BulkString(b"judged".to_vec())]);
+    assert!(hold::parse(reply.clone(), 0).is_ok_and(|holds| holds.is_empty()));
+    assert!(matches!(hold::parse(reply, 1), Err(Error::Refused(_))));
 }

@@ -125,8 +125,10 @@ async fn a_demoted_primary_takes_no_step() {
     // On a connection of its own: the supervised ones go down as soon as they notice.
     let raw = &mut world.raw;
     let one = nonce("one");
-    let held = hold::call(P, &booking(1, 100), NOW).run(raw).await.expect("answers");
-    assert_eq!(hold::parse(held).expect("is readable"), Hold::Fenced);
+    let wish = hold::Wish { booking: booking(1, 100), now: NOW };
+    let held = hold::call(P, [&wish].into_iter()).run(raw).await.expect("answers");
+    let held = hold::parse(held, 1).expect("is readable").remove(0);
+    assert_eq!(held.expect("is readable"), Hold::Fenced);
     let applied = step::apply_call(P, E1, &one, session(), &[grant(0, 9)], &[]);
     let applied = applied.run(raw).await.expect("answers");
     assert_eq!(step::parse_step(applied).expect("is readable"), Step::Refused);

@@ -25,6 +25,7 @@ pub(in crate::mutants) const ASKED: &[Asked] = &[
     asked("no fence", &["no-fence"], &["no-fence-in-hold"]),
     asked("`open` creates a ledger", &["open-creates-a-ledger"], &["open-creates-a-ledger"]),
     asked("no replay check in the hold", &["no-replay-check"], &["no-replay-check"]),
+    asked("no memory within a call of holds", &["no-memory-within-a-call"], &[]),
     asked("key forgotten after a cancel", &["key-forgotten-after-cancel"], &["key-forgotten"]),
     asked("grants added instead of cumulative", &["grants-added"], &["grants-added"]),
     asked("no check after the confirm", &["no-check-after-confirm"], &["no-check"]),

@@ -1,0 +1,165 @@
+//! The lanes of holds: whoever asks for a place while calls are under way shares the next one.
+//!
+//! Self-clocking: with nothing under way a wish is sent at once, alone. While as many calls as may
+//! be are under way in its partition, wishes gather for the next. The call is the unit of certainty:
+//! when its outcome is unknown, that of each wish in it is.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use booking::Partition;
+use booking::partition::PARTITIONS_MAX;
+use tokio::sync::oneshot;
+
+use crate::error::Error;
+use crate::hold::{self, Hold, Wish};
+use crate::links::Links;
+
+/// Wishes judged by one call, during which Redis does nothing else: about 0.5 ms.
+pub(crate) const WISHES_PER_CALL_MAX: usize = 64;
+/// Calls under way in a partition: one that Redis works on while the other travels.
+const CALLS_MAX: usize = 2;
+/// Wishes of a partition that may wait to be sent.
+const WAITING_MAX: usize = 16_384;
+
+/// All lanes of one Redis.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    links: Arc<Links>,
+    by_partition: Vec<Arc<Lane>>,
+    /// How long a wish may wait to be sent: as long as an answer may take after that.
+    wait_max: Duration,
+}
+
+/// Who waits in one partition, and how many calls are under way.
+#[derive(Debug, Default)]
+struct Lane {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    calls: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    wish: Wish,
+    since: Instant,
+    answer: oneshot::Sender<Result<Hold, Error>>,
+}
+
+impl Lanes {
+    pub(crate) fn new(links: Arc<Links>, wait_max: Duration) -> Self {
+        let by_partition = (0..PARTITIONS_MAX).map(|_| Arc::default()).collect();
+        Self { links, by_partition, wait_max }
+    }
+
+    /// Has a wish judged.
+    pub(crate) async fn hold(&self, partition: Partition, wish: Wish) -> Result<Hold, Error> {
+        let lane = &self.by_partition[usize::from(partition.get())];
+        let (answer, answered) = oneshot::channel();
+        if let Some(turn) = lane.put(Waiting { wish, since: Instant::now(), answer })? {
+            let (links, wait_max) = (Arc::clone(&self.links), self.wait_max);
+            // In a task of its own: the call is for others too, and whoever began it may leave.
+            tokio::spawn(async move { turn.run(&links, partition, wait_max).await });
+        }
+        answered.await.unwrap_or(Err(Error::Unknown))
+    }
+}
+
+impl Lane {
+    /// Queues a wish; returns the turn of one more call, if it may begin.
+    fn put(self: &Arc<Self>, waiting: Waiting) -> Result<Option<Turn>, Error> {
+        let mut state = self.state();
+        if state.waiting.len() >= WAITING_MAX {
+            return Err(Error::Overloaded);
+        }
+        state.waiting.push_back(waiting);
+        let may_begin = state.calls < CALLS_MAX;
+        state.calls += usize::from(may_begin);
+        drop(state);
+        Ok(may_begin.then(|| Turn { lane: Arc::clone(self), is_over: false }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What it guards is whole between any two statements.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to have one call under way.
+struct Turn {
+    lane: Arc<Lane>,
+    is_over: bool,
+}
+
+impl Turn {
+    /// Makes one call after the other until nobody waits.
+    async fn run(mut self, links: &Links, partition: Partition, wait_max: Duration) {
+        while let Some(taken) = self.take() {
+            let mut sent = Vec::with_capacity(taken.len());
+            for waiting in taken {
+                if waiting.answer.is_closed() {
+                    continue;
+                }
+                if waiting.since.elapsed() > wait_max {
+                    // Not sent, so certainly not run.
+                    let _ = waiting.answer.send(Err(Error::Unavailable));
+                } else {
+                    sent.push(waiting);
+                }
+            }
+            if !sent.is_empty() {
+                judge(links, partition, sent).await;
+            }
+        }
+    }
+
+    /// Takes who waits, up to a call; with nobody there the turn is over.
+    fn take(&mut self) -> Option<Vec<Waiting>> {
+        let mut state = self.lane.state();
+        let count = state.waiting.len().min(WISHES_PER_CALL_MAX);
+        if count == 0 {
+            // In the same breath as the look: whoever comes next begins a turn.
+            state.calls -= 1;
+            self.is_over = true;
+            return None;
+        }
+        Some(state.waiting.drain(..count).collect())
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        // Cut short: nobody would come for those who wait.
+        let mut state = self.lane.state();
+        state.calls -= 1;
+        state.waiting.clear();
+    }
+}
+
+/// Makes one call and answers everybody in it.
+async fn judge(links: &Links, partition: Partition, sent: Vec<Waiting>) {
+    let call = hold::call(partition, sent.iter().map(|waiting| &waiting.wish));
+    let reply = links.call_hot(&call).await;
+    let holds = reply.and_then(|value| hold::parse(value, sent.len()));
+    // A caller that left needs no answer.
+    match holds {
+        Ok(holds) => {
+            for (waiting, hold) in sent.into_iter().zip(holds) {
+                let _ = waiting.answer.send(hold);
+            }
+        }
+        Err(error) => {
+            for waiting in sent {
+                let _ = waiting.answer.send(Err(error.clone()));
+            }
+        }
+    }
+}
