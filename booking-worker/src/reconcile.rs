@@ -138,7 +138,8 @@ pub(crate) fn spawn(
         tasks.spawn(follow(reconciler, rounds.clone(), shutdown.clone()));
     }
     let every = Duration::from_secs(settings.audit_interval_seconds);
-    tasks.spawn(audit::run(servers.clone(), rounds, every, shutdown.clone()));
+    let share = settings.audit_share_percent;
+    tasks.spawn(audit::run(servers.clone(), rounds, every, share, shutdown.clone()));
 }
 
 async fn direct(

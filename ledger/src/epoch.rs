@@ -183,26 +183,24 @@ impl Ledger {
         Ok(rows.into_iter().map(StoredGrant::read).collect::<Result<_, _>>()?)
     }
 
-    /// Lists what an epoch was granted and has not consumed, by slot: what must be left of it in
-    /// Redis once every booking it sold has its row.
+    /// Lists what an epoch was granted and has not consumed, of the first `slots` slots from `first` on:
+    /// what must be left of it in Redis once every booking it sold has its row.
     pub async fn unconsumed(
         &self,
         partition: Partition,
         epoch: Epoch,
+        first: SlotId,
+        slots: u16,
     ) -> Result<Vec<(SlotId, u32)>, Error> {
         let rows: Vec<(i64, i32)> = self
             .run(move |pool| async move {
-                sqlx::query_as(
-                    "SELECT slot_id, granted - consumed
-                     FROM epoch_slot
-                     WHERE partition = $1
-                       AND e = $2
-                     ORDER BY slot_id",
-                )
-                .bind(column::stored_partition(partition))
-                .bind(epoch.0)
-                .fetch_all(&pool)
-                .await
+                sqlx::query_as("SELECT slot_id, unconsumed FROM unconsumed($1, $2, $3, $4)")
+                    .bind(column::stored_partition(partition))
+                    .bind(epoch.0)
+                    .bind(first.get())
+                    .bind(i32::from(slots))
+                    .fetch_all(&pool)
+                    .await
             })
             .await?;
         // Never negative: a constraint keeps consumed within granted.
