@@ -49,6 +49,16 @@ pub struct Grant {
     pub release: ReleaseId,
 }
 
+/// What a look at a partition's quota shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uneven {
+    /// A top-up would grant something.
+    pub has_free: bool,
+    /// The open epoch holds quota of slots that are no longer on offer (target below booked +
+    /// escrowed): a freeze gets it back.
+    pub has_excess: bool,
+}
+
 /// The outcome of opening an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opened {
@@ -287,16 +297,17 @@ impl Ledger {
             .collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// Tells whether the open epoch holds quota of slots that are no longer on offer (target below booked +
-    /// escrowed): a freeze gets it back.
-    pub async fn has_excess(&self, partition: Partition) -> Result<bool, Error> {
-        self.run(move |pool| async move {
-            sqlx::query_scalar("SELECT has_excess($1)")
-                .bind(column::stored_partition(partition))
-                .fetch_one(&pool)
-                .await
-        })
-        .await
+    /// Tells what there is to do in a partition's quota, if anything.
+    pub async fn uneven(&self, partition: Partition) -> Result<Uneven, Error> {
+        let (has_free, has_excess) = self
+            .run(move |pool| async move {
+                sqlx::query_as("SELECT has_free, has_excess FROM look_uneven($1)")
+                    .bind(column::stored_partition(partition))
+                    .fetch_one(&pool)
+                    .await
+            })
+            .await?;
+        Ok(Uneven { has_free, has_excess })
     }
 }
 
