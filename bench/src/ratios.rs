@@ -54,7 +54,7 @@ const fn recipe(
     Recipe { id, what, sample, goal }
 }
 
-const RECIPES: [Recipe; 22] = [
+const RECIPES: [Recipe; 23] = [
     recipe(
         "A1-64",
         "accepted/s, worker paused, to holds/s of Redis alone, 64 connections",
@@ -162,6 +162,12 @@ const RECIPES: [Recipe; 22] = [
         "accepted/s with 1,000,000 open slots to those with 1,000",
         Goal::at_least(0.85, 0.92, 0.97),
         |r| r.rates("open-1m", "open-1k"),
+    ),
+    recipe(
+        "H3",
+        "persisted/s with 20,000,000 more rows of slots to those with 100,000",
+        Goal::at_least(0.70, 0.85, 0.95),
+        |r| r.rates("rows-20m", "rows-100k"),
     ),
 ];
 

@@ -7,6 +7,7 @@
 
 mod close;
 mod freeze;
+mod looks;
 mod moves;
 mod partition;
 mod quota;
@@ -134,11 +135,12 @@ pub(crate) fn spawn(
     let interval = Duration::from_millis(settings.reconcile_interval_ms);
     tasks.spawn(direct(director, tell, interval, shutdown.clone()));
     for partition in servers.partitions().all() {
-        let reconciler = PartitionReconciler::new(servers, partition);
+        let reconciler = PartitionReconciler::new(servers, partition).paced();
         tasks.spawn(follow(reconciler, rounds.clone(), shutdown.clone()));
     }
     let every = Duration::from_secs(settings.audit_interval_seconds);
-    tasks.spawn(audit::run(servers.clone(), rounds, every, shutdown.clone()));
+    let share = settings.audit_share_percent;
+    tasks.spawn(audit::run(servers.clone(), rounds, every, share, shutdown.clone()));
 }
 
 async fn direct(

@@ -78,6 +78,10 @@ pub struct Settings {
     #[arg(long, env = "SLOTRUSH_AUDIT_INTERVAL_SECONDS", default_value_t = 10,
         value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub audit_interval_seconds: u64,
+    /// How much of the time an audit of many slots may work, in percent, 1 to 100
+    #[arg(long, env = "SLOTRUSH_AUDIT_SHARE_PERCENT", default_value_t = 2,
+        value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub audit_share_percent: u8,
     /// Where the servers are.
     #[command(flatten)]
     pub stores: service::settings::Stores,

@@ -49,6 +49,16 @@ pub struct Grant {
     pub release: ReleaseId,
 }
 
+/// What a look at a partition's quota shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uneven {
+    /// A top-up would grant something.
+    pub has_free: bool,
+    /// The open epoch holds quota of slots that are no longer on offer (target below booked +
+    /// escrowed): a freeze gets it back.
+    pub has_excess: bool,
+}
+
 /// The outcome of opening an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opened {
@@ -183,26 +193,24 @@ impl Ledger {
         Ok(rows.into_iter().map(StoredGrant::read).collect::<Result<_, _>>()?)
     }
 
-    /// Lists what an epoch was granted and has not consumed, by slot: what must be left of it in
-    /// Redis once every booking it sold has its row.
+    /// Lists what an epoch was granted and has not consumed, of the first `slots` slots from `first` on:
+    /// what must be left of it in Redis once every booking it sold has its row.
     pub async fn unconsumed(
         &self,
         partition: Partition,
         epoch: Epoch,
+        first: SlotId,
+        slots: u16,
     ) -> Result<Vec<(SlotId, u32)>, Error> {
         let rows: Vec<(i64, i32)> = self
             .run(move |pool| async move {
-                sqlx::query_as(
-                    "SELECT slot_id, granted - consumed
-                     FROM epoch_slot
-                     WHERE partition = $1
-                       AND e = $2
-                     ORDER BY slot_id",
-                )
-                .bind(column::stored_partition(partition))
-                .bind(epoch.0)
-                .fetch_all(&pool)
-                .await
+                sqlx::query_as("SELECT slot_id, unconsumed FROM unconsumed($1, $2, $3, $4)")
+                    .bind(column::stored_partition(partition))
+                    .bind(epoch.0)
+                    .bind(first.get())
+                    .bind(i32::from(slots))
+                    .fetch_all(&pool)
+                    .await
             })
             .await?;
         // Never negative: a constraint keeps consumed within granted.
@@ -289,16 +297,17 @@ impl Ledger {
             .collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// Tells whether the open epoch holds quota of slots that are no longer on offer (target below booked +
-    /// escrowed): a freeze gets it back.
-    pub async fn has_excess(&self, partition: Partition) -> Result<bool, Error> {
-        self.run(move |pool| async move {
-            sqlx::query_scalar("SELECT has_excess($1)")
-                .bind(column::stored_partition(partition))
-                .fetch_one(&pool)
-                .await
-        })
-        .await
+    /// Tells what there is to do in a partition's quota, if anything.
+    pub async fn uneven(&self, partition: Partition) -> Result<Uneven, Error> {
+        let (has_free, has_excess) = self
+            .run(move |pool| async move {
+                sqlx::query_as("SELECT has_free, has_excess FROM look_uneven($1)")
+                    .bind(column::stored_partition(partition))
+                    .fetch_one(&pool)
+                    .await
+            })
+            .await?;
+        Ok(Uneven { has_free, has_excess })
     }
 }
 

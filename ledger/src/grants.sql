@@ -54,8 +54,9 @@ GRANT UPDATE (state, version, changed_at) ON booking TO {gateway};
 GRANT UPDATE (parked_at), DELETE ON parked TO {gateway};
 
 -- The worker: what was sold becomes durable, what is free is granted. It sees nobody's data.
-GRANT EXECUTE ON FUNCTION grant_free, open_epoch, top_up, has_excess, freeze_epoch, record_drained,
-    close_epoch, live_of_sessions, advance_releases, audit_ledger, audit_uneven TO {worker};
+GRANT EXECUTE ON FUNCTION grant_free, open_epoch, top_up, look_uneven, freeze_epoch, record_drained,
+    close_epoch, live_of_sessions, advance_releases, audit_last, audit_part,
+    audit_slots, audit_ids, audit_keys, audit_epochs, unconsumed TO {worker};
 GRANT SELECT (id) ON patient TO {worker};
 GRANT UPDATE (state, version) ON release TO {worker};
 GRANT UPDATE (target, booked, escrowed, issued, version) ON slot TO {worker};

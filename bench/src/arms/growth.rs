@@ -1,9 +1,10 @@
-//! How the rate of acceptance goes with the number of open slots: a thousand, and a million (H1).
+//! How the rates go with what there is: accepted with a thousand and a million open slots (H1), persisted
+//! with a hundred thousand and twenty million rows of slots (H3).
 
 use anyhow::{Result, ensure};
 
 use super::size::per;
-use super::{CONNECTIONS, Rig, round_of};
+use super::{CONNECTIONS, RUSH, Rig, round_of};
 use crate::load::Outcome;
 use crate::world::Bookings;
 
@@ -20,8 +21,38 @@ struct Size {
 }
 
 impl Rig<'_> {
-    /// Plays few slots, then many: those that are on offer stay so, and can't be played by turns.
-    pub(super) async fn growth(&mut self) -> Result<()> {
+    /// Plays little, then much: what is there stays there, and can't be played by turns.
+    pub(super) async fn growth(&mut self, is_wanted: impl Fn(&str) -> bool) -> Result<()> {
+        if is_wanted("H3") {
+            self.persisted_beside_many_rows().await?;
+        }
+        if is_wanted("H1") {
+            self.accepted_beside_many_slots().await?;
+        }
+        Ok(())
+    }
+
+    async fn persisted_beside_many_rows(&mut self) -> Result<()> {
+        self.open_spread().await?;
+        self.persisted_of("rows-100k").await?;
+        self.world.add_past(self.say).await?;
+        self.persisted_of("rows-20m").await?;
+        (self.say)("growth: auditing all of them");
+        self.world.audit_all().await
+    }
+
+    async fn persisted_of(&mut self, arm: &'static str) -> Result<()> {
+        for cycle in 0..self.pace.cycles {
+            (self.say)(&format!("growth, round {}: {arm}", cycle + 1));
+            let work = self.spread_bookings()?;
+            let (round, next) = self.pipeline(RUSH, work).await?;
+            self.go_on_from(next);
+            self.results.add(arm, round);
+        }
+        Ok(())
+    }
+
+    async fn accepted_beside_many_slots(&mut self) -> Result<()> {
         let few = Size { arm: "open-1k", preheat_ms: "preheat_ms-1k", slot_bytes: "slot_bytes-1k" };
         let many =
             Size { arm: "open-1m", preheat_ms: "preheat_ms-1m", slot_bytes: "slot_bytes-1m" };

@@ -143,7 +143,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("drain", &["C5"]),
     ("latency", &["F1", "F3", "F4", "F5"]),
     // Last: what it puts on offer stays on offer.
-    (GROWTH, &["H1"]),
+    (GROWTH, &["H1", "H3"]),
 ];
 
 impl<'a> Rig<'a> {
@@ -185,7 +185,12 @@ impl<'a> Rig<'a> {
                 "hot" => self.hot().await,
                 "spread" => self.spread().await,
                 "drain" => self.drain().await,
-                GROWTH => self.growth().await,
+                GROWTH => {
+                    let is_wanted = |id: &str| {
+                        only.is_empty() || only.iter().any(|some| some == id || some == GROWTH)
+                    };
+                    self.growth(is_wanted).await
+                }
                 _ => self.latency().await,
             };
             played.with_context(|| group.to_owned())?;

@@ -4,83 +4,138 @@
 //! empty: a booking leaves the outbox only when its row stands, so whatever was sold is consumed. Then
 //! `left` in Redis is granted less consumed in PostgreSQL, or places lie where nobody sells them. The
 //! two are not read at one instant, and a grant is applied a moment after it is made, so only a
-//! difference that stays the same for nearly half a minute is a leak.
+//! difference that stays the same for nearly half a minute is a leak. A pass finds what differs; what does
+//! is looked at again and again, however long the pass.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use booking::{Partition, SlotId};
+use booking::{Epoch, Partition, SessionId, SlotId};
 use inventory::Inspection;
 use ledger::audit::Violation;
 use ledger::epoch::{EpochRow, EpochState};
 
-use super::SESSIONS_PER_READ;
+use super::places;
 use crate::Servers;
 use crate::reconcile::Error;
 
 /// How long a difference must stay the same …
 const UNMOVED_MIN: Duration = Duration::from_secs(30);
-/// … and in how many audits, however far apart they are.
-const AUDITS_MIN: u32 = 3;
+/// … and at how many looks, however far apart they are.
+const LOOKS_MIN: u32 = 3;
+/// Sessions that are looked at again. What differs beyond them is found by a later pass.
+const SESSIONS_MAX: usize = 100;
 
 /// What differs at rest, and for how long.
 #[derive(Debug)]
 pub(super) struct Rest {
-    audits_min: u32,
+    looks_min: u32,
     unequal: BTreeMap<SlotId, (Unequal, u32)>,
 }
 
 /// A slot of which Redis has something else left than PostgreSQL set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unequal {
-    partition: Partition,
-    left: u32,
-    set_aside: u32,
+    pub(super) partition: Partition,
+    pub(super) left: u32,
+    pub(super) set_aside: u32,
+}
+
+/// How a partition stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    /// The epoch that is open.
+    pub(super) epoch: Option<Epoch>,
+    /// Whether everything sold is consumed.
+    pub(super) is_at_rest: bool,
 }
 
 impl Rest {
-    /// Expects an audit `every` so often. Counted, not timed: a process that stood still has not looked.
+    /// Expects a look `every` so often. Counted, not timed: a process that stood still has not looked.
     pub(super) fn new(every: Duration) -> Self {
-        let audits = UNMOVED_MIN.as_millis().div_ceil(every.as_millis().max(1));
-        let audits_min = u32::try_from(audits).unwrap_or(u32::MAX).max(AUDITS_MIN);
-        Self { audits_min, unequal: BTreeMap::new() }
+        let looks = UNMOVED_MIN.as_millis().div_ceil(every.as_millis().max(1));
+        let looks_min = u32::try_from(looks).unwrap_or(u32::MAX).max(LOOKS_MIN);
+        Self { looks_min, unequal: BTreeMap::new() }
     }
 
-    /// Forgets what was seen: not every audit of late was made here, or to its end.
+    /// Forgets what was seen: not every look of late was taken here, or to its end.
     pub(super) fn forget(&mut self) {
         self.unequal.clear();
     }
 
-    /// Looks at every partition that is at rest; returns the leaks.
-    pub(super) async fn audit(&mut self, servers: &Servers) -> Result<Vec<Violation>, Error> {
-        let (mut at_rest, mut found) = (0_u32, BTreeMap::new());
-        let epochs = servers.ledger.epochs().await?;
-        for row in epochs.iter().filter(|row| row.state == EpochState::Open) {
-            let is_only = epochs.iter().all(|other| {
-                other.partition != row.partition
-                    || other.epoch == row.epoch
-                    || other.state == EpochState::Closed
-            });
-            if is_only && is_at_rest(row, &servers.inventory.inspect(row.partition).await?) {
-                at_rest += 1;
-                found.extend(unequal(servers, row).await?);
+    /// Takes up what a pass found to differ in a partition at rest.
+    pub(super) fn suspect(&mut self, found: Vec<(SlotId, Unequal)>) {
+        let mut sessions = self.sessions().len();
+        for (slot, unequal) in found {
+            if !self.has(slot.session()) {
+                if sessions >= SESSIONS_MAX {
+                    continue;
+                }
+                sessions += 1;
             }
+            self.unequal.entry(slot).or_insert((unequal, 1));
         }
-        metrics::gauge!("slotrush_audit_partitions_at_rest").set(at_rest);
-        Ok(self.note(found))
     }
 
-    /// Notes what differs now, in all partitions at rest; returns what has for long.
-    fn note(&mut self, found: BTreeMap<SlotId, Unequal>) -> Vec<Violation> {
-        let before = std::mem::take(&mut self.unequal);
-        let seen = |slot, now: Unequal| {
-            let same = before.get(&slot).filter(|(then, _)| *then == now);
-            (slot, (now, same.map_or(1, |(_, times)| times.saturating_add(1))))
-        };
-        self.unequal = found.into_iter().map(|(slot, now)| seen(slot, now)).collect();
-        let leaks = self.unequal.iter().filter(|(_, (_, times))| *times >= self.audits_min);
+    /// Looks again at every session in which something differed.
+    pub(super) async fn look_again(&mut self, servers: &Servers) -> Result<(), Error> {
+        let mut found = BTreeMap::new();
+        let mut states = BTreeMap::new();
+        for session in self.sessions() {
+            let partition = servers.partitions().of_session(session);
+            let state = match states.get(&partition) {
+                Some(state) => *state,
+                None => state(servers, partition).await?,
+            };
+            states.insert(partition, state);
+            if let Some(epoch) = state.epoch.filter(|_| state.is_at_rest) {
+                let look = places::look_at_session(servers, partition, epoch, session).await?;
+                found.extend(look.unequal);
+            }
+        }
+        self.note(found);
+        Ok(())
+    }
+
+    /// What has differed for long.
+    pub(super) fn leaks(&self) -> Vec<Violation> {
+        let leaks = self.unequal.iter().filter(|(_, (_, looks))| *looks >= self.looks_min);
         leaks.map(|(slot, (unequal, _))| leak(*slot, *unequal)).collect()
     }
+
+    fn sessions(&self) -> Vec<SessionId> {
+        let mut sessions: Vec<SessionId> = self.unequal.keys().map(|slot| slot.session()).collect();
+        sessions.dedup();
+        sessions
+    }
+
+    fn has(&self, session: SessionId) -> bool {
+        let slots = SlotId::of(session, 0)..=SlotId::of(session, u8::MAX);
+        self.unequal.range(slots).next().is_some()
+    }
+
+    /// Notes what differs now, in all that was looked at again.
+    fn note(&mut self, found: BTreeMap<SlotId, Unequal>) {
+        let before = std::mem::take(&mut self.unequal);
+        let seen = |(slot, now): (SlotId, Unequal)| {
+            let same = before.get(&slot).filter(|(then, _)| *then == now);
+            (slot, (now, same.map_or(1, |(_, looks)| looks.saturating_add(1))))
+        };
+        self.unequal = found.into_iter().map(seen).collect();
+    }
+}
+
+/// Asks both stores how a partition stands.
+pub(super) async fn state(servers: &Servers, partition: Partition) -> Result<State, Error> {
+    let epochs = servers.ledger.epochs().await?;
+    let mut unclosed =
+        epochs.iter().filter(|row| row.partition == partition && row.state != EpochState::Closed);
+    let Some(row) = unclosed.clone().find(|row| row.state == EpochState::Open) else {
+        return Ok(State { epoch: None, is_at_rest: false });
+    };
+    let is_only = unclosed.all(|other| other.epoch == row.epoch);
+    let is_at_rest = is_only && is_at_rest(row, &servers.inventory.inspect(partition).await?);
+    Ok(State { epoch: Some(row.epoch), is_at_rest })
 }
 
 fn is_at_rest(row: &EpochRow, seen: &Inspection) -> bool {
@@ -89,27 +144,6 @@ fn is_at_rest(row: &EpochRow, seen: &Inspection) -> bool {
         .as_ref()
         .is_some_and(|head| head.open && head.epoch == row.epoch && head.term == seen.term);
     is_true && seen.outbox_len == 0
-}
-
-async fn unequal(servers: &Servers, row: &EpochRow) -> Result<Vec<(SlotId, Unequal)>, Error> {
-    let partition = row.partition;
-    let set_aside = servers.ledger.unconsumed(partition, row.epoch).await?;
-    let mut sessions: Vec<_> = set_aside.iter().map(|(slot, _)| slot.session()).collect();
-    sessions.dedup();
-    let mut left = BTreeMap::new();
-    for some in sessions.chunks(SESSIONS_PER_READ) {
-        let counts = servers.inventory.snapshot(partition, some).await?;
-        left.extend(counts.into_iter().map(|count| (count.slot, count.left)));
-    }
-    let set_aside: BTreeMap<SlotId, u32> = set_aside.into_iter().collect();
-    let of = |counts: &BTreeMap<SlotId, u32>, slot| counts.get(&slot).copied().unwrap_or(0);
-    // Also what Redis sells without a grant, in a session that has some.
-    let slots: BTreeSet<SlotId> = left.keys().chain(set_aside.keys()).copied().collect();
-    let compare = |slot| {
-        let (left, set_aside) = (of(&left, slot), of(&set_aside, slot));
-        (left != set_aside).then_some((slot, Unequal { partition, left, set_aside }))
-    };
-    Ok(slots.into_iter().filter_map(compare).collect())
 }
 
 fn leak(slot: SlotId, unequal: Unequal) -> Violation {
@@ -135,14 +169,29 @@ mod tests {
         let (slot, other) = (SlotId::from(512), SlotId::from(513));
         let now = |left| Unequal { partition: HERE, left, set_aside: 5 };
         let both = || BTreeMap::from([(slot, now(4)), (other, now(3))]);
-        assert_eq!(rest.note(both()), []);
-        assert_eq!(rest.note(both()), []);
-        let moved = BTreeMap::from([(slot, now(4)), (other, now(2))]);
-        assert_eq!(rest.note(moved), [leak(slot, now(4))]);
-        assert_eq!(rest.note(BTreeMap::new()), [], "not at rest any more");
-        assert_eq!(rest.note(both()), []);
-        assert_eq!(Rest::new(Duration::from_secs(1)).audits_min, 30);
-        assert_eq!(Rest::new(Duration::from_hours(1)).audits_min, 3);
+        rest.suspect(both().into_iter().collect());
+        rest.note(both());
+        // Another pass comes by: that is no look of its own.
+        rest.suspect(both().into_iter().collect());
+        assert_eq!(rest.leaks(), []);
+        rest.note(BTreeMap::from([(slot, now(4)), (other, now(2))]));
+        assert_eq!(rest.leaks(), [leak(slot, now(4))]);
+        rest.note(BTreeMap::new());
+        assert_eq!(rest.leaks(), [], "not at rest any more");
+        rest.note(both());
+        assert_eq!(rest.leaks(), []);
+        assert_eq!(Rest::new(Duration::from_secs(1)).looks_min, 30);
+        assert_eq!(Rest::new(Duration::from_hours(1)).looks_min, 3);
+    }
+
+    #[test]
+    fn no_more_sessions_are_looked_at_again_than_a_moment_takes() {
+        let mut rest = Rest::new(Duration::from_secs(10));
+        let differs = Unequal { partition: HERE, left: 1, set_aside: 2 };
+        let slots = (1..=2 * 256 * 256).map(SlotId::from);
+        rest.suspect(slots.map(|slot| (slot, differs)).collect());
+        assert_eq!(rest.sessions().len(), SESSIONS_MAX);
+        assert_eq!(rest.unequal.len(), SESSIONS_MAX * 256 - 1);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use inventory::Inspection;
 use ledger::epoch::{EpochRow, EpochState, ReleaseWindow};
 use service::Interruption;
 
+use super::looks::Looks;
 use super::{Error, Move, Round, what_next};
 use crate::Servers;
 
@@ -34,6 +35,7 @@ pub struct PartitionReconciler {
     /// When each unclosed epoch's barrier was last sent, or the epoch first seen.
     pub(super) barriers: BTreeMap<Epoch, Instant>,
     pub(super) repaired: Repaired,
+    pub(super) looks: Looks,
     /// L2: for how long Redis has answered and not sold.
     admission: Interruption,
     /// Whether Redis was ahead of PostgreSQL in the last round.
@@ -68,9 +70,17 @@ impl PartitionReconciler {
             told: Told::default(),
             barriers: BTreeMap::new(),
             repaired: Repaired::default(),
+            looks: Looks::default(),
             admission: Interruption::of(format!("admission.{partition}")),
             is_ahead: false,
         }
+    }
+
+    /// The same, and what finds nothing is looked for less often, the longer it takes.
+    #[must_use]
+    pub fn paced(mut self) -> Self {
+        self.looks.are_paced = true;
+        self
     }
 
     /// Returns the partition.
@@ -81,7 +91,9 @@ impl PartitionReconciler {
     /// Forgets what was done: another process may have led meanwhile.
     pub fn forget(&mut self) {
         self.admission.note(true);
+        let are_paced = self.looks.are_paced;
         *self = Self::new(&self.servers, self.partition);
+        self.looks.are_paced = are_paced;
     }
 
     /// Takes every step that is due. An error ends the round; the next takes up where it ended.
@@ -96,14 +108,18 @@ impl PartitionReconciler {
         let latest = rows.iter().copied().max_by_key(|row| row.epoch);
         if let Some(mut current) = self.current(latest, &seen).await? {
             self.tell_windows(&current, &round.windows).await?;
-            if self.servers.ledger.has_excess(self.partition).await? {
+            let uneven = self.look(&current).await?;
+            if uneven.has_excess {
                 match self.end(&current).await? {
                     Some(next) => current = next,
                     None => return Ok(()),
                 }
                 self.tell_windows(&current, &round.windows).await?;
             }
-            self.top_up(&current).await?;
+            // A ledger that is new here is told all its grants.
+            if uneven.has_free || self.applied.as_ref() != Some(&current.nonce) {
+                self.top_up(&current).await?;
+            }
             // Epochs sealed in this very round are seen in the next.
             self.close_sealed(&rows, &current).await?;
         }

@@ -1,5 +1,6 @@
 //! The worker on real servers. One program, so that it is linked once.
 
+mod audit;
 mod consume;
 mod process;
 mod reconcile;

@@ -104,13 +104,13 @@ async fn an_epoch_sealed_another_way_is_not_frozen() -> Result<()> {
 async fn an_epoch_holds_excess_while_its_slots_are_off_offer() -> Result<()> {
     let (world, slot) = World::on_offer(5).await?;
     world.persist(&bookings(2, slot)).await?;
-    assert!(!world.ledger.has_excess(P0).await?);
+    assert!(!world.ledger.uneven(P0).await?.has_excess);
     world.run("UPDATE slot SET target = 4").await?;
-    assert!(world.ledger.has_excess(P0).await?);
+    assert!(world.ledger.uneven(P0).await?.has_excess);
     world.ledger.freeze(P0, Epoch(1), &[(slot, 3)]).await?;
-    assert!(!world.ledger.has_excess(P0).await?, "no epoch is open");
+    assert!(!world.ledger.uneven(P0).await?.has_excess, "no epoch is open");
     world.open(P0, 1, "second").await?;
     assert_eq!(world.places(slot).await?, places(2, 2, 2));
-    assert!(!world.ledger.has_excess(P0).await?);
+    assert!(!world.ledger.uneven(P0).await?.has_excess);
     world.assert_sound().await
 }

@@ -46,7 +46,7 @@ async fn a_release_past_its_time_is_closed_and_nothing_of_it_is_free_again() -> 
     assert_eq!(world.ledger.advance_releases(0).await?, 1);
     assert_eq!(world.ledger.advance_releases(0).await?, 0);
     assert_eq!(world.number(TARGET).await?, 0);
-    assert!(world.ledger.has_excess(P0).await?);
+    assert!(world.ledger.uneven(P0).await?.has_excess);
     world.ledger.cancel(booking(1, slot, 1).id, AccountId::from(1)).await?;
     assert_eq!(world.ledger.top_up(P0, Epoch(1)).await?, []);
     assert_eq!(world.ledger.windows().await?[0].version, 3);

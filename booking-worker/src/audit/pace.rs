@@ -1,0 +1,73 @@
+//! How long the audit rests between its parts.
+
+use std::time::Duration;
+
+/// Work that is done without a rest: with few slots that is the whole pass.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
+/// Keeps the audit to its share of the time.
+#[derive(Debug)]
+pub(super) struct Pace {
+    every: Duration,
+    share_percent: u8,
+    worked: Duration,
+}
+
+impl Pace {
+    /// Begins a pass `every` so often, and works for `share_percent` of the time while one lasts.
+    pub(super) const fn new(every: Duration, share_percent: u8) -> Self {
+        Self { every, share_percent, worked: Duration::ZERO }
+    }
+
+    /// How long to rest after a part that took so long.
+    ///
+    /// Never longer than between two passes: on a machine that is so busy that a part takes seconds,
+    /// most of them were spent waiting for it.
+    pub(super) fn after(&mut self, took: Duration, is_done: bool) -> Duration {
+        self.worked += took;
+        if !is_done && self.worked < AT_ONCE {
+            return Duration::ZERO;
+        }
+        let worked = std::mem::take(&mut self.worked);
+        if is_done {
+            return self.every;
+        }
+        let share = u32::from(self.share_percent.clamp(1, 100));
+        (worked * (100 - share) / share).min(self.every)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERY: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn few_slots_are_audited_at_once_and_then_as_often_as_was_wanted() {
+        let mut pace = Pace::new(EVERY, 2);
+        for _ in 0..9 {
+            assert_eq!(pace.after(Duration::from_millis(10), false), Duration::ZERO);
+        }
+        assert_eq!(pace.after(Duration::from_millis(5), true), EVERY);
+    }
+
+    #[test]
+    fn many_slots_take_no_more_than_the_share() {
+        let mut pace = Pace::new(EVERY, 2);
+        let (mut worked, mut rested) = (Duration::ZERO, Duration::ZERO);
+        for _ in 0..1_000 {
+            let took = Duration::from_millis(30);
+            worked += took;
+            rested += pace.after(took, false);
+        }
+        assert_eq!(worked * 49, rested);
+        let mut all = Pace::new(EVERY, 100);
+        assert_eq!(all.after(Duration::from_secs(5), false), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_part_that_took_long_is_not_followed_by_a_rest_without_end() {
+        assert_eq!(Pace::new(EVERY, 2).after(Duration::from_secs(5), false), EVERY);
+    }
+}
