@@ -5,6 +5,7 @@
 //! whoever finds neither looks once more).
 //! What is found nowhere while quota recovers is not "not found" but "ask again".
 
+pub mod next_poll;
 pub mod progress;
 pub mod promises;
 pub mod rows;
