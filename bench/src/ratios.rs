@@ -54,7 +54,7 @@ const fn recipe(
     Recipe { id, what, sample, goal }
 }
 
-const RECIPES: [Recipe; 23] = [
+const RECIPES: [Recipe; 24] = [
     recipe(
         "A1-64",
         "accepted/s, worker paused, to holds/s of Redis alone, 64 connections",
@@ -157,6 +157,12 @@ const RECIPES: [Recipe; 23] = [
     recipe("G1", "polls/s to empty answers/s", Goal::at_least(0.70, 0.85, 0.95), |r| {
         r.rates("G1", "B0")
     }),
+    recipe(
+        "G2",
+        "polls for each booking in a queue, as directed, to those of asking each second",
+        Goal::at_most(1.0 / 5.0, 1.0 / 15.0, 1.0 / 30.0),
+        |r| r.divided("polls_directed", "polls_each_second"),
+    ),
     recipe(
         "H1",
         "accepted/s with 1,000,000 open slots to those with 1,000",

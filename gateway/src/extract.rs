@@ -3,12 +3,13 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use axum::body::to_bytes;
+use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http_body_util::LengthLimitError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -47,10 +48,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for WideJson<T> {
     }
 }
 
+/// Answers with text that is JSON already.
+pub fn json_text(text: Bytes) -> Response {
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         if let Ok(bytes) = serde_json::to_vec(&self.0) {
-            ([(CONTENT_TYPE, "application/json")], bytes).into_response()
+            json_text(bytes.into())
         } else {
             tracing::error!("an answer could not be written as JSON");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

@@ -65,6 +65,14 @@ impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
         shard.younger.get(key).or_else(|| shard.elder.get(key)).cloned()
     }
 
+    /// Returns what is remembered of `key` if it will be for the whole time: who wants an entry to last
+    /// need not [`Self::update`] it.
+    pub fn get_younger(&self, key: &K) -> Option<V> {
+        let mut shard = self.shard(key);
+        shard.age(self.ttl, Instant::now());
+        shard.younger.get(key).cloned()
+    }
+
     /// Remembers, or replaces what was remembered.
     pub fn put(&self, key: K, value: V) {
         let mut shard = self.shard(&key);

@@ -67,30 +67,7 @@ impl Ledger {
     pub async fn find_bookings(&self, ids: &[BookingId]) -> Result<Vec<BookingRow>, Error> {
         // Versions count from 1.
         let known: Vec<_> = ids.iter().map(|id| (*id, 0)).collect();
-        self.find_changed(&known).await
-    }
-
-    /// Returns the rows of these ids whose version is not the one named, in no order. One statement.
-    pub async fn find_changed(&self, known: &[(BookingId, i64)]) -> Result<Vec<BookingRow>, Error> {
-        let (ids, versions) = columns(known);
-        let rows: Vec<StoredBooking> = self
-            .run(move |pool| async move {
-                sqlx::query_as(concat!(
-                    "SELECT ",
-                    booking_columns!(),
-                    " FROM booking b
-                     WHERE b.id = ANY ($1)
-                       AND (b.id, b.version) NOT IN (
-                           SELECT k.id, k.version
-                           FROM unnest($1::bigint[], $2::bigint[]) AS k (id, version))",
-                ))
-                .bind(ids)
-                .bind(versions)
-                .fetch_all(&pool)
-                .await
-            })
-            .await?;
-        read_all(rows)
+        Ok(self.find_changed(&known).await?.rows)
     }
 
     /// Returns the row that superseded booking `id`, if one did.
@@ -304,7 +281,7 @@ impl Ledger {
     }
 }
 
-fn columns(known: &[(BookingId, i64)]) -> (Vec<i64>, Vec<i64>) {
+pub(crate) fn columns(known: &[(BookingId, i64)]) -> (Vec<i64>, Vec<i64>) {
     known.iter().map(|(id, version)| (id.get(), *version)).unzip()
 }
 

@@ -51,6 +51,8 @@ GRANT UPDATE (release_id, target, booked, escrowed, issued, version) ON slot TO 
 GRANT UPDATE (opened_at) ON epoch TO {gateway};
 GRANT UPDATE (consumed) ON epoch_slot TO {gateway};
 GRANT UPDATE (state, version, changed_at) ON booking TO {gateway};
+-- Kept by the trigger of whoever changes a booking.
+GRANT SELECT, UPDATE (changes, last_tx) ON changed_bookings TO {gateway};
 GRANT UPDATE (parked_at), DELETE ON parked TO {gateway};
 
 -- The worker: what was sold becomes durable, what is free is granted. It sees nobody's data.

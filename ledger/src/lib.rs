@@ -19,6 +19,7 @@ pub mod audit;
 pub mod audit_log;
 pub mod booking_row;
 pub mod catalogue;
+pub mod changed;
 mod column;
 pub mod epoch;
 mod gate;

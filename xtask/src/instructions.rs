@@ -23,7 +23,7 @@ const BUDGETS: [(&str, u64); 5] = [
     ("sold_out", 54_600),
     ("accepted", 157_000),
     ("poll_queued", 52_500),
-    ("poll_final", 57_200),
+    ("poll_final", 45_700),
 ];
 
 /// Options of the count.

@@ -9,6 +9,7 @@ mod floor;
 mod growth;
 mod hot;
 mod latency;
+mod queue;
 mod size;
 mod spread;
 
@@ -135,13 +136,14 @@ pub struct Rig<'a> {
 const GROWTH: &str = "growth";
 
 /// Groups of arms, by the ratios they give.
-const GROUPS: [(&str, &[&str]); 7] = [
+const GROUPS: [(&str, &[&str]); 8] = [
     ("floor", &["S1", "S2", "G1"]),
     ("accept", &["A1", "A2", "D1", "D5"]),
     ("hot", &["C1", "C3", "D3"]),
     ("spread", &["C2", "C4", "E1"]),
     ("drain", &["C5"]),
     ("latency", &["F1", "F3", "F4", "F5"]),
+    ("queue", &["G2"]),
     // Last: what it puts on offer stays on offer.
     (GROWTH, &["H1", "H3"]),
 ];
@@ -185,6 +187,7 @@ impl<'a> Rig<'a> {
                 "hot" => self.hot().await,
                 "spread" => self.spread().await,
                 "drain" => self.drain().await,
+                "queue" => self.queue().await,
                 GROWTH => {
                     let is_wanted = |id: &str| {
                         only.is_empty() || only.iter().any(|some| some == id || some == GROWTH)

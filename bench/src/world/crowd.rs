@@ -59,6 +59,23 @@ impl Crowd {
         ))
     }
 
+    /// The same wish as headers and a body, for a client that makes the request of them.
+    ///
+    /// # Errors
+    /// If the key can't be a header.
+    pub fn wish(
+        &self,
+        number: usize,
+        slot: SlotId,
+    ) -> Result<(Vec<(&'static str, HeaderValue)>, Bytes)> {
+        let patient = self.members[number % self.members.len()].0.patient;
+        let key = HeaderValue::from_str(&format!("{slot}-{patient}"))?;
+        let mut headers = self.headers(number).to_vec();
+        headers.push(("idempotency-key", key));
+        let body = format!(r#"{{"slot_id":"{slot}","patient_id":"{patient}"}}"#);
+        Ok((headers, body.into()))
+    }
+
     /// What patient `number` sends with every request.
     pub fn headers(&self, number: usize) -> [(&'static str, HeaderValue); 2] {
         let number = number % self.members.len();

@@ -104,6 +104,10 @@ impl Memory {
     /// or "pending" afterwards: also of another gateway's, whose entry may still stand in the outbox.
     pub fn note_final(&self, row: &BookingRow, asked_at: Instant) {
         let booking = &row.booking;
+        if let Some(accepted) = self.accepted.get_younger(&booking.id) {
+            // Nearly every poll of a booking that has ended.
+            return accepted.note_end(row, asked_at);
+        }
         let accepted = self.accepted.update(&booking.id, |known| {
             let new = || Arc::new(Accepted::new(booking.clone(), None));
             Arc::clone(known.get_or_insert_with(new))

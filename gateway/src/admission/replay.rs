@@ -18,7 +18,7 @@ const ROW_WAIT: Duration = Duration::from_millis(400);
 pub(super) async fn answer(app: App, id: BookingId, wish: Wish) -> Admitted {
     let row = app.rows.find(id, ROW_WAIT).await;
     if let Ok(Some(row)) = row {
-        return first(&app, row, &wish).await;
+        return first(&app, row.row(), &wish).await;
     }
     let certain = app.memory.by_id(id).filter(|known| known.is_certain() && !known.is_final());
     if let Some(accepted) = certain {
@@ -32,26 +32,28 @@ pub(super) async fn held(app: App, id: BookingId, epoch: Epoch, wish: Wish) -> A
     match app.rows.find(id, ROW_WAIT).await {
         // Two accounts may act for one patient; a booking is shown to the one that made it.
         Ok(Some(row)) if row.booking.account != wish.account => Admitted::AlreadyBooked,
-        Ok(Some(row)) => first(&app, row, &wish).await,
+        Ok(Some(row)) => first(&app, row.row(), &wish).await,
         Ok(None) | Err(_) => again(app, id, wish, Some(epoch)).await,
     }
 }
 
 /// Answers with the row of the first attempt. If another booking under the same key superseded it,
 /// that one is the first: through whichever gateway the repeat comes, the answer is the same.
-async fn first(app: &App, row: Arc<BookingRow>, wish: &Wish) -> Admitted {
-    app.memory.note_final(&row, wish.asked_at);
+async fn first(app: &App, row: &Arc<BookingRow>, wish: &Wish) -> Admitted {
+    app.memory.note_final(row, wish.asked_at);
     if row.reason != Some(Reason::Superseded) {
-        return Admitted::Final(row);
+        return Admitted::Final(Arc::clone(row));
     }
     match app.ledger.superseding(row.booking.id).await {
-        Ok(Some(standing)) if standing.booking.account != wish.account => Admitted::Final(row),
+        Ok(Some(standing)) if standing.booking.account != wish.account => {
+            Admitted::Final(Arc::clone(row))
+        }
         Ok(Some(standing)) if standing.booking.request == wish.request => {
             app.memory.note_final(&standing, wish.asked_at);
             Admitted::Final(Arc::new(standing))
         }
         Ok(Some(_)) => Admitted::KeyReused,
-        Ok(None) => Admitted::Final(row),
+        Ok(None) => Admitted::Final(Arc::clone(row)),
         Err(error) => {
             tracing::debug!(%error, "what superseded a booking could not be looked up");
             Admitted::LedgerDown
@@ -76,7 +78,7 @@ async fn again(app: App, id: BookingId, wish: Wish, epoch: Option<Epoch>) -> Adm
         // Settled between the two looks, most likely: the row is there now.
         Ok(None) => match app.rows.find(id, ROW_WAIT).await {
             Ok(Some(row)) if row.booking.account != wish.account => Admitted::AlreadyBooked,
-            Ok(Some(row)) => first(&app, row, &wish).await,
+            Ok(Some(row)) => first(&app, row.row(), &wish).await,
             Ok(None) => lost(&app, id, &wish, remembered, epoch),
             Err(_) => Admitted::LedgerDown,
         },

@@ -5,21 +5,24 @@
 //! whoever finds neither looks once more).
 //! What is found nowhere while quota recovers is not "not found" but "ask again".
 
+pub mod next_poll;
 pub mod progress;
 pub mod promises;
 pub mod rows;
 pub mod view;
 pub mod waiters;
+pub mod watermark;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use booking::{AccountId, Booking, BookingId, Partition};
-use ledger::booking_row::{BookingRow, Lapsed};
+use ledger::booking_row::Lapsed;
 use tokio::time::Instant;
 
 use crate::admission::memory::Accepted;
 use crate::app::App;
+use crate::status::rows::FinalRow;
 
 /// A question about a booking.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +46,7 @@ impl Question {
 #[derive(Clone, Debug)]
 pub enum Known {
     /// Its final row.
-    Row(Arc<BookingRow>),
+    Row(Arc<FinalRow>),
     /// Accepted, not final yet.
     Accepted(Arc<Accepted>),
     /// There is no such booking, or it is another account's.
@@ -126,7 +129,7 @@ pub async fn wait(app: &App, question: Question, until: Instant, known: Known) -
         () = app.shutdown.cancelled() => None,
     };
     match row {
-        Some(row) => own_row(app, row, question),
+        Some(row) => own_row(app, Arc::new(FinalRow::new(row)), question),
         None if accepted.is_certain() => known,
         // It may have become certain, or lapsed.
         None => find(app, question).await,
@@ -194,7 +197,7 @@ async fn lapse(app: &App, accepted: Arc<Accepted>, question: Question) -> Known 
     let ledger = app.ledger.clone();
     let lapsed = app.tasks.spawn(async move { ledger.lapse(&booking).await }).await;
     match lapsed {
-        Ok(Ok(Lapsed::Row(row))) => own_row(app, Arc::new(row), question),
+        Ok(Ok(Lapsed::Row(row))) => own_row(app, Arc::new(FinalRow::new(Arc::new(row))), question),
         Ok(Ok(Lapsed::NotYet)) | Err(_) => Known::Accepted(accepted),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a pending booking could not lapse");
@@ -210,7 +213,7 @@ async fn is_ledger_true(app: &App, partition: Partition) -> bool {
     seen.ledger.is_some_and(|head| head.open && head.epoch == current && head.term == seen.term)
 }
 
-fn own_row(app: &App, row: Arc<BookingRow>, question: Question) -> Known {
+fn own_row(app: &App, row: Arc<FinalRow>, question: Question) -> Known {
     if row.booking.account != question.account {
         // Nobody is told anything.
         app.memory.note_row(&row);

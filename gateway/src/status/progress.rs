@@ -15,6 +15,8 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(250);
 const NEWEST: f64 = 0.3;
 /// A sample older than this says nothing of now.
 const SAMPLE_AGE_MAX: Duration = Duration::from_secs(3);
+/// A line that has not moved for so long stands still: nobody knows for how long.
+const HALT: Duration = Duration::from_secs(1);
 /// No estimate beyond this: it would be a guess.
 const ESTIMATE_MS_MAX: f64 = 600_000.0;
 
@@ -32,6 +34,8 @@ struct Sample {
     at: Instant,
     epoch: Epoch,
     settled: u64,
+    /// When it was seen to move.
+    moved_at: Instant,
     per_second: Option<f64>,
 }
 
@@ -69,7 +73,9 @@ impl Progress {
         }
         let settled = sample.settled.max(ticket.settled);
         let position = ticket.number.saturating_sub(settled).max(1);
-        let estimated_wait_ms = sample.per_second.and_then(|rate| estimate(position, rate));
+        let moves = sample.at.duration_since(sample.moved_at) < HALT;
+        let per_second = sample.per_second.filter(|_| moves);
+        let estimated_wait_ms = per_second.and_then(|rate| estimate(position, rate));
         Some(Place { position, estimated_wait_ms })
     }
 
@@ -93,16 +99,18 @@ impl Progress {
 impl Line {
     fn learn(&self, epoch: Epoch, settled: u64, at: Instant) {
         let mut sample = self.sample.write().unwrap_or_else(PoisonError::into_inner);
-        let per_second = sample
+        let before = sample
             .filter(|before| before.epoch == epoch && before.settled <= settled)
-            .filter(|before| at.duration_since(before.at) < SAMPLE_AGE_MAX)
-            .map(|before| {
-                let seconds = at.duration_since(before.at).as_secs_f64().max(0.001);
-                let moved = u32::try_from(settled - before.settled).unwrap_or(u32::MAX);
-                let now = f64::from(moved) / seconds;
-                before.per_second.map_or(now, |rate| rate * (1.0 - NEWEST) + now * NEWEST)
-            });
-        *sample = Some(Sample { at, epoch, settled, per_second });
+            .filter(|before| at.duration_since(before.at) < SAMPLE_AGE_MAX);
+        let per_second = before.map(|before| {
+            let seconds = at.duration_since(before.at).as_secs_f64().max(0.001);
+            let moved = u32::try_from(settled - before.settled).unwrap_or(u32::MAX);
+            let now = f64::from(moved) / seconds;
+            before.per_second.map_or(now, |rate| rate * (1.0 - NEWEST) + now * NEWEST)
+        });
+        let stood = before.filter(|before| before.settled == settled);
+        let moved_at = stood.map_or(at, |before| before.moved_at);
+        *sample = Some(Sample { at, epoch, settled, moved_at, per_second });
     }
 }
 

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
+use axum::http::header::RETRY_AFTER;
+use axum::response::{IntoResponse, Response};
 use booking::State;
+use bytes::Bytes;
 use jiff::tz::TimeZone;
 use ledger::booking_row::BookingRow;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::Known;
+use super::{Known, next_poll};
 use crate::admission::memory::Accepted;
 use crate::app::App;
+use crate::extract::{Json, json_text};
 use crate::problem::{Code, Problem};
 use crate::time_text;
 
@@ -98,6 +103,45 @@ pub async fn show(app: &App, known: Known, asked_at: Instant) -> Result<BookingV
         Known::LedgerDown => Err(Code::LedgerUnavailable.into()),
         Known::InventoryDown => Err(Code::InventoryUnavailable.into()),
     }
+}
+
+/// Writes what is known of a booking to who asked at this time, or says why nothing can be shown.
+///
+/// The text of a row is kept with it: while the row is the same, so is what its account is answered.
+pub async fn write(app: &App, known: Known, asked_at: Instant) -> Result<Response, Problem> {
+    match known {
+        Known::Row(row) => {
+            if let Some(text) = row.text.get() {
+                return Ok(json_text(text.clone()));
+            }
+            let zone = app.facts.zone(row.booking.slot.session(), ZONE_WAIT).await;
+            let is_lasting = zone.is_some();
+            let view = of_row(&row, &zone.unwrap_or(TimeZone::UTC));
+            let Ok(text) = serde_json::to_vec(&view).map(Bytes::from) else {
+                return Err(Code::Internal.into());
+            };
+            if is_lasting {
+                let _ = row.text.set(text.clone());
+            }
+            Ok(json_text(text))
+        }
+        Known::Accepted(accepted) => Ok(waiting(app, &accepted, asked_at).await),
+        other => show(app, other, asked_at).await.map(|view| Json(view).into_response()),
+    }
+}
+
+/// Writes an accepted booking to who asked at this time, and when to ask again.
+pub async fn waiting(app: &App, accepted: &Arc<Accepted>, asked_at: Instant) -> Response {
+    let view = of_accepted(app, accepted, asked_at).await;
+    // What is not in the queue for certain has no turn there.
+    let queue = view.queue.filter(|_| view.status == Status::Queued);
+    let wait_ms = queue.and_then(|queue| queue.estimated_wait_ms);
+    let booking = &accepted.booking;
+    let age_ms = app.clock.now().since(booking.accepted_at);
+    let after_s = next_poll::after_s(booking.id, wait_ms, age_ms);
+    let mut response = Json(view).into_response();
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after_s));
+    response
 }
 
 /// Shows an accepted booking to who asked at this time.

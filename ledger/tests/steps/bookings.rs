@@ -39,7 +39,7 @@ async fn of_known_bookings_those_that_changed_are_sent() -> Result<()> {
     world.persist(&[kept.clone(), cancelled.clone(), unknown.clone()]).await?;
     assert!(is_done(&world, cancelled.id).await?);
     let known = [(kept.id, 1), (cancelled.id, 1), (unknown.id, 0), (BookingId::from(77), 0)];
-    let changed = world.ledger.find_changed(&known).await?;
+    let changed = world.ledger.find_changed(&known).await?.rows;
     let mut found: Vec<_> = changed.iter().map(|row| (row.booking.id, row.state)).collect();
     found.sort_unstable_by_key(|(id, _)| *id);
     assert_eq!(found, [(cancelled.id, State::Cancelled), (unknown.id, State::Booked)]);

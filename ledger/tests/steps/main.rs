@@ -3,6 +3,7 @@
 
 mod audit;
 mod bookings;
+mod changed;
 mod epochs;
 mod freeze;
 mod leases;

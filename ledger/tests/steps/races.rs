@@ -11,20 +11,20 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::world::{P0, P1, World, booking, bookings, lost, places, won};
 
-type Answer<T> = JoinHandle<Result<T, ledger::Error>>;
+pub(crate) type Answer<T> = JoinHandle<Result<T, ledger::Error>>;
 
 fn persisting(world: &World, batch: &[Booking]) -> Answer<Vec<Persisted>> {
     let (ledger, batch) = (world.ledger.clone(), batch.to_vec());
     tokio::spawn(async move { ledger.persist(P0, &batch).await })
 }
 
-fn cancelling(world: &World, id: BookingId) -> Answer<Cancelled> {
+pub(crate) fn cancelling(world: &World, id: BookingId) -> Answer<Cancelled> {
     let ledger = world.ledger.clone();
     tokio::spawn(async move { ledger.cancel(id, AccountId::from(1)).await })
 }
 
 /// Opens a transaction that has done `sql`.
-async fn holding(world: &World, sql: &str) -> Result<Transaction<'static, Postgres>> {
+pub(crate) async fn holding(world: &World, sql: &str) -> Result<Transaction<'static, Postgres>> {
     let mut holder = world.sql.begin().await?;
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut *holder).await?;
     Ok(holder)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
-use axum::http::header::{LOCATION, RETRY_AFTER};
+use axum::http::header::LOCATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -66,7 +66,8 @@ impl FromRequestParts<App> for Booker {
     request_body = NewBooking,
     responses(
         (status = 202, description = "Accepted", body = BookingView,
-            headers(("Location", description = "The booking"), ("Retry-After", description = "Seconds"))),
+            headers(("Location", description = "The booking"),
+                ("Retry-After", description = "Seconds until it is likely settled: ask again then"))),
         (status = 200, description = "The same request came before and has its answer", body = BookingView),
     )
 )]
@@ -104,13 +105,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
 async fn write(app: &App, wish: &Wish, outcome: Admitted) -> Result<Response, Problem> {
     let code = match outcome {
         Admitted::Accepted(accepted) => {
-            let view = view::of_accepted(app, &accepted, wish.asked_at).await;
-            let location = HeaderValue::from_str(&format!("/v1/bookings/{}", view.id));
-            let mut response = (StatusCode::ACCEPTED, Json(view)).into_response();
-            let headers = response.headers_mut();
-            headers.insert(RETRY_AFTER, HeaderValue::from(1));
-            if let Ok(location) = location {
-                headers.insert(LOCATION, location);
+            let mut response = view::waiting(app, &accepted, wish.asked_at).await;
+            *response.status_mut() = StatusCode::ACCEPTED;
+            let location = format!("/v1/bookings/{}", accepted.booking.id);
+            if let Ok(location) = HeaderValue::from_str(&location) {
+                response.headers_mut().insert(LOCATION, location);
             }
             return Ok(response);
         }

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
+use axum::response::Response;
 use booking::BookingId;
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::app::App;
 use crate::auth::Identity;
-use crate::extract::{Json, PathId, Query};
+use crate::extract::{PathId, Query};
 use crate::problem::{Code, Problem};
 use crate::routes::Place;
 use crate::status::view::{self, BookingView};
@@ -31,7 +32,8 @@ const WAIT_S_MAX: u8 = 20;
 
 /// See what became of a booking
 ///
-/// With `wait`, answers as soon as the booking is final, or after so many seconds.
+/// With `wait`, answers as soon as the booking is final, or after so many seconds. While it is not, `Retry-After`
+/// tells when it is likely to be: by its place in the queue and how fast that moves.
 #[utoipa::path(
     get,
     path = "/v1/bookings/{id}",
@@ -39,7 +41,8 @@ const WAIT_S_MAX: u8 = 20;
     security(("token" = [])),
     params(("id" = String, Path, description = "The booking"), Wait),
     responses(
-        (status = 200, description = "The booking", body = BookingView),
+        (status = 200, description = "The booking", body = BookingView,
+            headers(("Retry-After", description = "Seconds until to ask again; absent when it is final"))),
     )
 )]
 pub(super) async fn status(
@@ -48,12 +51,12 @@ pub(super) async fn status(
     PathId(id): PathId<BookingId>,
     Query(Wait { wait }): Query<Wait>,
     Extension(place): Extension<Place>,
-) -> Result<Json<BookingView>, Problem> {
+) -> Result<Response, Problem> {
     if wait > WAIT_S_MAX {
         return Err(Problem::new(Code::InvalidField).with_field("?wait", "0 to 20"));
     }
     let question = Question::new(id, identity.account);
-    let certain = status::certain_here(&app, question).filter(|_| wait > 0);
+    let certain = if wait > 0 { status::certain_here(&app, question) } else { None };
     let mut known = match certain {
         Some(known) => known,
         None => status::find(&app, question).await,
@@ -63,5 +66,5 @@ pub(super) async fn status(
         place.give_up();
         known = Box::pin(status::wait(&app, question, until, known)).await;
     }
-    view::show(&app, known, question.asked_at).await.map(Json)
+    view::write(&app, known, question.asked_at).await
 }

@@ -133,4 +133,43 @@ pub(super) const MUTANTS: &[Mutant] = &[
         suite: Some("admin"),
         test: "catalogue::of_two_sessions_of_a_doctor_that_overlap_and_are_made_at_once_one_is",
     },
+    Mutant {
+        name: "changes-not-counted",
+        what: "a booking that is given back is not counted as changed",
+        file: "migrations/0009_changed_bookings.sql",
+        edits: &[("AFTER UPDATE OR DELETE ON booking", "AFTER DELETE ON booking")],
+        also: &[],
+        package: "ledger",
+        suite: Some("steps"),
+        test: "changed::every_transaction_that_changes_bookings_is_counted_once",
+    },
+    Mutant {
+        name: "counter-taken-early",
+        what: "who changes a booking holds a counter while it may still wait for others",
+        file: "migrations/0009_changed_bookings.sql",
+        edits: &[("INITIALLY DEFERRED", "INITIALLY IMMEDIATE")],
+        also: &[],
+        package: "ledger",
+        suite: Some("steps"),
+        test: "changed::a_cancel_takes_its_counter_not_before_its_commit",
+    },
+    Mutant {
+        name: "row-older-than-its-count",
+        what: "the count of changes is read after the rows it is to be of",
+        file: "ledger/src/changed.rs",
+        edits: &[
+            (
+                "SELECT sum(changes)::bigint AS count FROM changed_bookings",
+                "SELECT 0::bigint AS count",
+            ),
+            (
+                "read(&found).map_err(Error::from)",
+                "Ok(Changed { count: self.change_count().await?, ..read(&found)? })",
+            ),
+        ],
+        also: &[],
+        package: "ledger",
+        suite: Some("steps"),
+        test: "changed::a_row_is_never_older_than_the_count_it_was_read_with",
+    },
 ];

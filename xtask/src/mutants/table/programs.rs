@@ -247,4 +247,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         suite: None,
         test: "admission::looks::tests::silence_of_an_old_look_is_no_knowledge",
     },
+    Mutant {
+        name: "count-older-than-the-poll",
+        what: "a poll is answered by a count of changes that was asked for before it came",
+        file: "gateway/src/status/watermark.rs",
+        edits: &[
+            ("            let round = std::mem::take(&mut *self.next());\n", ""),
+            (
+                "let answer = counting.count().await;",
+                "let answer = counting.count().await; let round = std::mem::take(&mut *self.next());",
+            ),
+        ],
+        also: &[],
+        package: "gateway",
+        suite: Some("bookings"),
+        test: "follow::a_poll_after_another_gateways_cancel_never_says_booked",
+    },
 ];
