@@ -14,7 +14,7 @@ local function judge(epoch, at, ordinal, patient, id, entry, now, booking)
   if ledger[2] ~= 'open' then return 'shut' end
   if ledger[1] ~= epoch then return 'other_epoch ' .. ledger[1] end
   local session, who = KEYS[tonumber(at)], KEYS[at + 1]
-  local first = known[who .. patient] or redis.call('HGET', who, patient)
+  local first = known[who .. ' ' .. patient] or redis.call('HGET', who, patient)
   if first then
     local its, key, request, its_epoch, live = first:match('^(%d+),(%x+),(%x+),(%d+),([01])$')
     local own_key, own_request = entry:match(',(%x+),(%x+),')
@@ -22,14 +22,14 @@ local function judge(epoch, at, ordinal, patient, id, entry, now, booking)
     if key == own_key then return ('replayed %s %s %s'):format(its, its_epoch, live) end
     if live == '1' then return 'already_booked ' .. its end
   end
-  local slot = slots[session .. ordinal] or {}
+  local slot = slots[session .. ' ' .. ordinal] or {}
   if not slot.left then
     local fields = redis.call('HMGET', session, 'e', 'r', ordinal)
     local text = (fields[1] == epoch and fields[3] or ''):gsub('^%d+$', '%0,%0,0') -- all is left
     slot.left, slot.granted, slot.sold, slot.tail = text:match('^(%d+),(%d+),(%d+)(,?%d*)$')
     local release = slot.tail == '' and fields[2] or (slot.tail or ''):sub(2)
     slot.window = redis.call('HGET', KEYS[3], release)
-    slots[session .. ordinal], slot.session, slot.ordinal = slot, session, ordinal
+    slots[session .. ' ' .. ordinal], slot.session, slot.ordinal = slot, session, ordinal
   end
   local opens, closes, paused = (slot.window or ''):match('^%d+,(%-?%d+),(%-?%d+),([01])$')
   if not opens then return 'not_preheated' end
@@ -43,7 +43,7 @@ local function judge(epoch, at, ordinal, patient, id, entry, now, booking)
       or replication:match('master_replid:(%x+)') ~= ledger[4]
   end
   if fenced then return 'fenced' end
-  slot.left, slot.sold, sold[slot], known[who .. patient] = slot.left - 1, slot.sold + 1, true, entry
+  slot.left, slot.sold, sold[slot], known[who .. ' ' .. patient] = slot.left - 1, slot.sold + 1, true, entry
   entries[#entries + 1], out[#out + 1], out[#out + 2] = {who, patient, entry}, id, booking
   return ('held %d %d %s'):format(slot.left, (ledger[5] or 0) + #out / 2, ledger[6] or '0')
 end

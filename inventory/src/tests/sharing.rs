@@ -88,6 +88,27 @@ async fn a_hold_that_comes_alone_is_sent_alone_and_at_once() {
     assert_eq!(calls_of_scripts(&mut world).await - before, 3);
 }
 
+/// `…:7` and `71` are not `…:77` and `1`, though one after the other they read alike.
+#[tokio::test]
+async fn who_and_what_is_told_apart_across_the_sessions_of_a_call() {
+    let mut world = World::open().await;
+    let places = [(7, 71), (77, 1)];
+    let slot = |(session, ordinal)| SlotId::of(SessionId::from(session), ordinal);
+    for place in places {
+        let grants = [Grant { slot: slot(place), granted: 1, release: release() }];
+        let session = slot(place).session();
+        let applied = world.inventory.apply(P, E1, &nonce("one"), session, &grants, &[]).await;
+        assert_eq!(applied.expect("answers"), Step::Done(()));
+    }
+    let [first, second] = places.map(|place| {
+        let patient = i64::from(place.1);
+        Booking { slot: slot(place), ..booking(patient, patient) }
+    });
+    let holds = together(&mut world, &[first, second]).await;
+    let held = |ticket| Hold::Held { left: 0, ticket, settled: 0 };
+    assert_eq!(holds, [held(1), held(2)]);
+}
+
 #[tokio::test]
 async fn each_booking_of_a_call_gets_its_own_answer_in_order() {
     let mut world = World::open().await;

@@ -59,7 +59,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "no-memory-within-a-call",
         what: "a call of holds does not know whom it just gave a place",
         file: "scripts/lua/hold.lua",
-        edits: &[("known[who .. patient] or redis.call", "redis.call")],
+        edits: &[("known[who .. ' ' .. patient] or redis.call", "redis.call")],
         also: &[],
         package: "inventory",
         suite: None,
