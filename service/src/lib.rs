@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod health;
 mod interruption;
+mod log_line;
 pub mod open_files;
 mod process;
 pub mod settings;

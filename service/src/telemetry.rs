@@ -10,7 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::fmt::time::SystemTime;
 
+use crate::log_line::JsonLine;
 use crate::settings::Invalid;
 
 /// Upper bounds of `*_seconds` histograms: a hold takes about 1 ms, a rush drains in seconds.
@@ -60,8 +63,8 @@ pub fn init(settings: &Settings, muted: &[&str]) -> anyhow::Result<()> {
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {
         Format::Json => {
-            let json = lines.json().flatten_event(true);
-            json.with_current_span(false).with_span_list(true).try_init()
+            let json = lines.fmt_fields(JsonFields::new());
+            json.event_format(JsonLine::new(SystemTime)).try_init()
         }
         Format::Text => lines.with_ansi(false).try_init(),
     }
