@@ -29,6 +29,8 @@ const OPEN_CONNECTIONS: usize = 2_048;
 const SETTLE: Duration = Duration::from_millis(2_500);
 /// Offered load of the steps, as shares of what is accepted at saturation.
 const LOADS: [f64; 6] = [0.25, 0.5, 0.75, 1.0, 1.2, 1.5];
+/// Those of a first look.
+const LOADS_QUICK: [f64; 3] = [0.5, 1.0, 1.2];
 const HALF: f64 = 0.5;
 const OVER: f64 = 1.2;
 /// Requests that may wait for a connection.
@@ -74,9 +76,10 @@ impl Rig<'_> {
     pub(super) async fn latency(&mut self) -> Result<()> {
         let full = self.saturation().await?;
         self.results.note("saturation_per_s", full);
+        let loads = if self.pace.is_quick() { &LOADS_QUICK[..] } else { &LOADS };
         for cycle in 0..self.pace.cycles {
-            for index in Self::order(cycle, LOADS.len()) {
-                let share = LOADS[index];
+            for index in Self::order(cycle, loads.len()) {
+                let share = loads[index];
                 (self.say)(&format!(
                     "latency, round {}: {:.0} % of {full:.0} bookings/s",
                     cycle + 1,

@@ -49,6 +49,7 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// Whether this is for a first look.
     const fn is_quick(&self) -> bool {
         self.cycles < Self::FULL.cycles
     }
@@ -64,7 +65,7 @@ impl Pace {
     pub const FULL: Self = Self {
         round: Duration::from_secs(5),
         warm_up: Duration::from_secs(1),
-        cycles: 6,
+        cycles: 4,
         patients: 120_000,
     };
 }

@@ -108,7 +108,11 @@ struct Shared<W> {
     /// Requests meant to start earlier are of the warm-up.
     counted_from: Instant,
     waiting: RefCell<VecDeque<Job>>,
-    has_arrived: Notify,
+    /// Connections with nothing to do, the last used on top: as a proxy takes them, so that at little load
+    /// few are in use, however many there are.
+    idle: RefCell<Vec<usize>>,
+    /// Wakes each of them.
+    called: Vec<Notify>,
     is_over: Cell<bool>,
     tally: RefCell<Tally>,
 }
@@ -136,7 +140,8 @@ async fn drive<W: Work>(plan: Plan, work: W) -> io::Result<(Report, W)> {
         work: RefCell::new(work),
         counted_from: start + plan.warm_up,
         waiting: RefCell::default(),
-        has_arrived: Notify::new(),
+        idle: RefCell::default(),
+        called: (0..plan.connections).map(|_| Notify::new()).collect(),
         is_over: Cell::new(false),
         tally: RefCell::new(Tally { in_flight: vec![None; plan.connections], ..Tally::default() }),
     });
@@ -146,7 +151,7 @@ async fn drive<W: Work>(plan: Plan, work: W) -> io::Result<(Report, W)> {
     }
     let end = offer(&plan, &shared, &timer, start).await?;
     shared.is_over.set(true);
-    shared.has_arrived.notify_waiters();
+    shared.called.iter().for_each(Notify::notify_one);
     let _ = timeout(plan.drain, async { while senders.join_next().await.is_some() {} }).await;
     senders.shutdown().await;
     let shared = Rc::into_inner(shared).ok_or_else(|| io::Error::other("a sender did not end"))?;
@@ -200,7 +205,8 @@ async fn send<W: Work>(shared: Rc<Shared<W>>, index: usize, connection: Connecti
             if shared.is_over.get() {
                 return;
             }
-            shared.has_arrived.notified().await;
+            shared.idle.borrow_mut().push(index);
+            shared.called[index].notified().await;
             continue;
         };
         let Some(mut open) = shared.take_open(connection.take()).await else {
@@ -221,7 +227,9 @@ impl<W> Shared<W> {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() < waiting_max {
             waiting.push_back(job);
-            self.has_arrived.notify_one();
+            if let Some(index) = self.idle.borrow_mut().pop() {
+                self.called[index].notify_one();
+            }
         } else {
             self.tally.borrow_mut().unsent(job.intended >= self.counted_from);
         }
