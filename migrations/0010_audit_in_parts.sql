@@ -239,6 +239,3 @@ BEGIN
     LIMIT p_slots;
 END $$;
 COMMENT ON FUNCTION unconsumed IS 'What an epoch has not consumed, slot by slot.';
-
-DROP FUNCTION audit_ledger();
-DROP FUNCTION audit_uneven();

@@ -40,8 +40,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION look_uneven IS 'Whether a top-up would grant anything, and a freeze of the open epoch get anything back.';
 
-DROP FUNCTION has_excess(smallint);
-
 -- A release of a million slots leaves as many dead rows behind, and every look walks over them until they
 -- are cleared away: 19 ms each. So that is done as soon as it is noticed, and at once.
 ALTER TABLE slot_uneven SET (

@@ -74,11 +74,6 @@ impl Audit {
     pub fn shown(&self) -> Shown {
         self.board.shown()
     }
-
-    /// Forgets what differed: not every look of late was taken here, or to its end.
-    fn doubt(&mut self) {
-        self.rest.forget();
-    }
 }
 
 /// Rows of a part: some hundredths of a second, with what has to be sorted in PostgreSQL's `work_mem`.
@@ -110,21 +105,17 @@ pub(crate) async fn run(
             looked = Some(started);
             ask(&servers, &mut asking).await;
             if auditing.note(audit.look_again(&servers).await).is_none() {
-                audit.doubt();
                 continue;
             }
         }
         let pass_began = *began.get_or_insert(started);
-        match auditing.note(audit.step(&servers).await) {
-            Some(is_done) => {
-                wait = pace.after(started.elapsed(), is_done);
-                audit.shown().set();
-                if is_done {
-                    note_pass(servers.clock.now(), pass_began.elapsed());
-                    began = None;
-                }
+        if let Some(is_done) = auditing.note(audit.step(&servers).await) {
+            wait = pace.after(started.elapsed(), is_done);
+            audit.shown().set();
+            if is_done {
+                note_pass(servers.clock.now(), pass_began.elapsed());
+                began = None;
             }
-            None => audit.doubt(),
         }
     }
 }

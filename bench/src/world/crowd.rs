@@ -25,6 +25,15 @@ impl Crowd {
         Ok(Self { members: members.collect::<Result<_>>()? })
     }
 
+    /// The same people with new tokens.
+    ///
+    /// # Errors
+    /// If a token can't be signed.
+    pub fn renewed(&self, minter: &Minter) -> Result<Self> {
+        let members = self.members.iter().map(|(member, _)| Ok((*member, minter.mint(*member)?)));
+        Ok(Self { members: members.collect::<Result<_>>()? })
+    }
+
     /// People without accounts, for tests of what they would ask.
     #[cfg(test)]
     pub(crate) fn of_nobody(count: i64) -> Self {

@@ -58,7 +58,7 @@ impl Rest {
         Self { looks_min, unequal: BTreeMap::new() }
     }
 
-    /// Forgets what was seen: not every look of late was taken here, or to its end.
+    /// Forgets what was seen: not every look of late was taken here.
     pub(super) fn forget(&mut self) {
         self.unequal.clear();
     }
@@ -77,9 +77,10 @@ impl Rest {
         }
     }
 
-    /// Looks again at every session in which something differed.
+    /// Looks again at every session in which something differed. What can't be looked at now, because its
+    /// partition is not at rest, stays what it was: only a look that finds it equal clears it.
     pub(super) async fn look_again(&mut self, servers: &Servers) -> Result<(), Error> {
-        let mut found = BTreeMap::new();
+        let (mut found, mut looked) = (BTreeMap::new(), Vec::new());
         let mut states = BTreeMap::new();
         for session in self.sessions() {
             let partition = servers.partitions().of_session(session);
@@ -91,9 +92,10 @@ impl Rest {
             if let Some(epoch) = state.epoch.filter(|_| state.is_at_rest) {
                 let look = places::look_at_session(servers, partition, epoch, session).await?;
                 found.extend(look.unequal);
+                looked.push(session);
             }
         }
-        self.note(found);
+        self.note(found, &looked);
         Ok(())
     }
 
@@ -114,14 +116,17 @@ impl Rest {
         self.unequal.range(slots).next().is_some()
     }
 
-    /// Notes what differs now, in all that was looked at again.
-    fn note(&mut self, found: BTreeMap<SlotId, Unequal>) {
+    /// Notes what differs now in the sessions that were looked at, which are in order.
+    fn note(&mut self, found: BTreeMap<SlotId, Unequal>, looked: &[SessionId]) {
         let before = std::mem::take(&mut self.unequal);
+        let was_looked_at = |slot: &SlotId| looked.binary_search(&slot.session()).is_ok();
+        let kept = before.iter().filter(|(slot, _)| !was_looked_at(slot));
+        let kept: Vec<_> = kept.map(|(slot, seen)| (*slot, *seen)).collect();
         let seen = |(slot, now): (SlotId, Unequal)| {
             let same = before.get(&slot).filter(|(then, _)| *then == now);
             (slot, (now, same.map_or(1, |(_, looks)| looks.saturating_add(1))))
         };
-        self.unequal = found.into_iter().map(seen).collect();
+        self.unequal = found.into_iter().map(seen).chain(kept).collect();
     }
 }
 
@@ -169,16 +174,19 @@ mod tests {
         let (slot, other) = (SlotId::from(512), SlotId::from(513));
         let now = |left| Unequal { partition: HERE, left, set_aside: 5 };
         let both = || BTreeMap::from([(slot, now(4)), (other, now(3))]);
+        let here = [slot.session()];
         rest.suspect(both().into_iter().collect());
-        rest.note(both());
+        rest.note(both(), &here);
         // Another pass comes by: that is no look of its own.
         rest.suspect(both().into_iter().collect());
         assert_eq!(rest.leaks(), []);
-        rest.note(BTreeMap::from([(slot, now(4)), (other, now(2))]));
+        rest.note(BTreeMap::from([(slot, now(4)), (other, now(2))]), &here);
         assert_eq!(rest.leaks(), [leak(slot, now(4))]);
-        rest.note(BTreeMap::new());
-        assert_eq!(rest.leaks(), [], "not at rest any more");
-        rest.note(both());
+        rest.note(BTreeMap::new(), &[]);
+        assert_eq!(rest.leaks(), [leak(slot, now(4))], "not at rest: it was not looked at");
+        rest.note(BTreeMap::new(), &here);
+        assert_eq!(rest.leaks(), [], "it was, and is equal");
+        rest.note(both(), &here);
         assert_eq!(rest.leaks(), []);
         assert_eq!(Rest::new(Duration::from_secs(1)).looks_min, 30);
         assert_eq!(Rest::new(Duration::from_hours(1)).looks_min, 3);

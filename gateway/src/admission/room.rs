@@ -6,7 +6,7 @@
 //! and the others are told at once to come back.
 //!
 //! A line stands where even the quickest booking of a while was slow (as in `CoDel`, RFC 8289: the least
-//! delay tells a line that stands from one that comes and goes). How long it may be follows from how
+//! delay tells a line that stands from one that comes and goes), and some hundreds are under way. How long it may be follows from how
 //! many are carried in a second (Little's law).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,6 +54,8 @@ struct Line {
     least: Option<Duration>,
     ended: u32,
     turned_away: u32,
+    /// The most under way when somebody came in this window.
+    most: usize,
     /// Windows in a row in which even the least delay was too long.
     slow: u32,
     /// Windows in a row in which nobody was turned away.
@@ -106,6 +108,7 @@ impl Line {
             least: None,
             ended: 0,
             turned_away: 0,
+            most: 0,
             slow: 0,
             calm: 0,
             limit: None,
@@ -114,6 +117,7 @@ impl Line {
 
     fn lets_in(&mut self, under_way: usize, now: Instant) -> bool {
         self.look(now);
+        self.most = self.most.max(under_way);
         let lets_in = self.limit.is_none_or(|limit| under_way < limit);
         self.turned_away += u32::from(!lets_in);
         lets_in
@@ -138,6 +142,8 @@ impl Line {
             return;
         }
         match self.least {
+            // Few who are slow are no line: something behind them is.
+            _ if self.most < LIMIT_MIN => self.slow = 0,
             Some(least) if least > DELAY_MAX => self.slow += 1,
             Some(_) => self.slow = 0,
             // None ended: that says nothing for it.
@@ -151,7 +157,7 @@ impl Line {
             // At most half as many at once: one window in which few ended says little.
             Some(before) => Some(wanted.max(before / 2)),
         });
-        (self.least, self.ended, self.turned_away) = (None, 0, 0);
+        (self.least, self.ended, self.turned_away, self.most) = (None, 0, 0, 0);
         self.window_began = now;
     }
 
@@ -231,9 +237,9 @@ mod tests {
     fn one_quick_booking_tells_that_no_line_stands() {
         let (mut line, mut now) = new();
         for _ in 0..3 {
-            pass(&mut line, &mut now, WINDOWS - 1, (2_000, SLOW), (0, 0));
+            pass(&mut line, &mut now, WINDOWS - 1, (2_000, SLOW), (1, 900));
             line.note(QUICK, now);
-            pass(&mut line, &mut now, 1, (2_000, SLOW), (0, 0));
+            pass(&mut line, &mut now, 1, (2_000, SLOW), (1, 900));
         }
         assert_eq!(line.limit, None);
     }
@@ -241,7 +247,7 @@ mod tests {
     #[test]
     fn the_limit_goes_when_nobody_was_turned_away_for_a_second() {
         let (mut line, mut now) = new();
-        pass(&mut line, &mut now, WINDOWS, (2_000, SLOW), (0, 0));
+        pass(&mut line, &mut now, WINDOWS, (2_000, SLOW), (1, 900));
         pass(&mut line, &mut now, 3 * WINDOWS, (2_000, QUICK), (1, 2_000));
         assert_eq!(line.limit, Some(1_000), "somebody was turned away all the time");
         pass(&mut line, &mut now, WINDOWS, (2_000, QUICK), (1, 10));
@@ -262,9 +268,20 @@ mod tests {
     }
 
     #[test]
+    fn a_few_slow_bookings_are_no_line() {
+        let (mut line, mut now) = new();
+        pass(&mut line, &mut now, 3 * WINDOWS, (1, SLOW), (1, 1));
+        assert_eq!(line.limit, None);
+        pass(&mut line, &mut now, WINDOWS, (2_000, SLOW), (1, 9_000));
+        assert_eq!(line.limit, Some(1_000));
+        pass(&mut line, &mut now, WINDOWS, (1, SLOW), (1, 1));
+        assert_eq!(line.limit, None, "the rush is over, and what is slow is slow still");
+    }
+
+    #[test]
     fn after_a_pause_nothing_is_known() {
         let (mut line, mut now) = new();
-        pass(&mut line, &mut now, WINDOWS, (2_000, SLOW), (0, 0));
+        pass(&mut line, &mut now, WINDOWS, (2_000, SLOW), (1, 900));
         assert!(line.limit.is_some());
         now += WINDOW * WINDOWS;
         assert!(line.lets_in(10_000, now));

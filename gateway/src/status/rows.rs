@@ -40,6 +40,8 @@ const KNOWN_FOR: Duration = Duration::from_mins(10);
 const KNOWN_MAX: usize = 50_000;
 /// The version of a row that is not known. They count from 1.
 const UNKNOWN: i64 = 0;
+/// How long to wait for the count, before the row is looked at.
+const COUNT_WAIT: Duration = Duration::from_millis(200);
 /// The count that no row was read at.
 const NEVER: i64 = -1;
 
@@ -106,10 +108,11 @@ impl Rows {
             // Else it must be looked at in any case.
             && known.as_of() >= self.watermark.newest()
         {
-            let Ok(Some(count)) = timeout_at(until, self.watermark.ask()).await else {
-                return Err(Down);
-            };
-            if known.as_of() >= count {
+            // If it does not come, the row itself may: over another connection.
+            let answered = timeout_at(until.min(Instant::now() + COUNT_WAIT), self.watermark.ask());
+            if let Ok(Some(count)) = answered.await
+                && known.as_of() >= count
+            {
                 return Ok(Some(known));
             }
         }
