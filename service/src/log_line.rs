@@ -21,14 +21,15 @@ const BYTES_MOSTLY: usize = 256;
 #[derive(Debug)]
 pub(crate) struct JsonLine<T = SystemTime> {
     time: T,
-    library: Format<Json, T>,
+    /// For what happens in a span.
+    in_span: Format<Json, T>,
 }
 
 impl<T: Clone> JsonLine<T> {
     pub(crate) fn new(time: T) -> Self {
-        let library = tracing_subscriber::fmt::format().json().with_timer(time.clone());
-        let library = library.flatten_event(true).with_current_span(false).with_span_list(true);
-        Self { time, library }
+        let in_span = tracing_subscriber::fmt::format().json().with_timer(time.clone());
+        let in_span = in_span.flatten_event(true).with_current_span(false).with_span_list(true);
+        Self { time, in_span }
     }
 }
 
@@ -45,7 +46,7 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         if context.lookup_current().is_some() {
-            return self.library.format_event(context, writer, event);
+            return self.in_span.format_event(context, writer, event);
         }
         let mut line = Line { bytes: Vec::with_capacity(BYTES_MOSTLY), scratch: String::new() };
         line.bytes.extend_from_slice(b"{\"timestamp\":\"");
@@ -194,7 +195,7 @@ mod tests {
         let lines = || tracing_subscriber::fmt().fmt_fields(JsonFields::new());
         let by_us = lines().event_format(JsonLine::new(AtNoon)).with_writer(own.clone());
         tracing::subscriber::with_default(by_us.finish(), events);
-        let format = JsonLine::new(AtNoon).library;
+        let format = JsonLine::new(AtNoon).in_span;
         let by_library = lines().event_format(format).with_writer(library.clone());
         tracing::subscriber::with_default(by_library.finish(), events);
         let (own, library) = (own.take(), library.take());
