@@ -1,4 +1,4 @@
-//! A log line as one JSON object, in the form of the library, at a third of its price.
+//! A log line as one JSON object, in the form of the library, at half its price.
 //!
 //! Each accepted booking writes a line. The library hands every few bytes of it through a chain of
 //! writers that check them again: a tenth of what a gateway did for a booking. Here it is written at
