@@ -57,6 +57,13 @@ impl Lanes {
         Self { links, by_partition, wait_max }
     }
 
+    /// Calls under way in a partition, and wishes that wait for the next.
+    #[cfg(test)]
+    pub(crate) fn standing(&self, partition: Partition) -> (usize, usize) {
+        let state = self.by_partition[usize::from(partition.get())].state();
+        (state.calls, state.waiting.len())
+    }
+
     /// Has a wish judged.
     pub(crate) async fn hold(&self, partition: Partition, wish: Wish) -> Result<Hold, Error> {
         let lane = &self.by_partition[usize::from(partition.get())];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use booking::{Booking, Digest, Epoch, ReleaseId, SessionId, SlotId};
-use testkit::Proxy;
+use testkit::{Proxy, eventually};
 use tokio::task::JoinHandle;
 
 use super::world::{
@@ -37,6 +37,13 @@ fn rush(gateway: &Inventory, patients: i64) -> Vec<JoinHandle<Result<Hold, Error
     (1..=patients).map(hold).collect()
 }
 
+/// Waits until so many calls are under way, and so many wishes wait for the next.
+async fn until_standing(gateway: &Inventory, calls: usize, waiting: usize) {
+    let is_so = || async { (gateway.lanes.standing(P) == (calls, waiting)).then_some(()) };
+    let standing = eventually("calls and wishes stand so", Duration::from_secs(5), is_so).await;
+    standing.expect("in time");
+}
+
 async fn calls_of_scripts(world: &mut World) -> u64 {
     let mut command = redis::cmd("INFO");
     command.arg("commandstats");
@@ -52,8 +59,8 @@ async fn many_at_once_share_calls_and_none_is_sold_twice() {
     let before = calls_of_scripts(&mut world).await;
     world.redis.pause();
     let tasks = rush(&world.gateway, 500);
-    // All of them wait, but those of the first two calls, before the first answer comes.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // On one thread all have come before the first two calls take their wishes.
+    until_standing(&world.gateway, 2, 500 - 2 * WISHES_PER_CALL_MAX).await;
     world.redis.resume();
     let (mut tickets, mut sold_out) = (Vec::new(), 0);
     for task in tasks {
@@ -305,12 +312,12 @@ async fn a_hold_that_nobody_waits_for_any_more_is_not_sent() {
     proxy.stall();
     // Two calls are under way, so the third hold waits, and its caller leaves.
     let first = rush(&gateway, 1);
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    until_standing(&gateway, 1, 0).await;
     let second = {
         let gateway = gateway.clone();
         tokio::spawn(async move { gateway.hold(P, &booking(2, 2), NOW).await })
     };
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    until_standing(&gateway, 2, 0).await;
     let third = booking(3, 3);
     let left = tokio::time::timeout(Duration::from_millis(50), gateway.hold(P, &third, NOW));
     assert!(left.await.is_err(), "nothing answers");
