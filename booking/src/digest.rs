@@ -35,7 +35,7 @@ impl Digest {
 
     /// Hands its text over. Each booking's two digests are written four times on its way to the queue, and
     /// by the formatter's own means, digit pair by digit pair, that was an eighth of its instructions.
-    fn with_text<T>(&self, take: impl FnOnce(&str) -> T) -> T {
+    pub(crate) fn with_text<T>(&self, take: impl FnOnce(&str) -> T) -> T {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 32];
         for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {

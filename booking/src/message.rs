@@ -18,6 +18,10 @@ pub const VERSION: u8 = 1;
 /// The most bookings one envelope carries.
 pub const BOOKINGS_PER_ENVELOPE_MAX: usize = 64;
 
+/// More than the JSON of most bookings takes, in bytes, and than its entry in a manifest.
+const ENCODED_BYTES_MOSTLY: usize = 288;
+const MANIFEST_BYTES_MOSTLY: usize = 48;
+
 /// One booking as the gateway accepted it: all the worker needs to make it durable.
 ///
 /// The same JSON object stands in the outbox in Redis, in an envelope and in a parked row.
@@ -109,7 +113,33 @@ impl From<serde_json::Error> for DecodeError {
 impl Booking {
     /// Writes the booking as JSON, the form of the outbox.
     pub fn encode(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        let mut json = String::with_capacity(ENCODED_BYTES_MOSTLY);
+        self.write(&mut json);
+        json
+    }
+
+    /// Appends that JSON. Each booking is written twice on its way to the queue, and nothing in it needs
+    /// to be escaped: by the library's means, which look, that was a tenth of its instructions.
+    fn write(&self, json: &mut String) {
+        let Self { id, epoch, slot, patient, account, key, request, accepted_at } = self;
+        let mut number = itoa::Buffer::new();
+        let mut text = |name: &str, value: i64, end: &str| {
+            json.push_str(name);
+            json.push_str(number.format(value));
+            json.push_str(end);
+        };
+        text("{\"id\":\"", id.get(), "\"");
+        text(",\"epoch\":", epoch.0, "");
+        text(",\"slot\":\"", slot.get(), "\"");
+        text(",\"patient\":\"", patient.get(), "\"");
+        text(",\"account\":\"", account.get(), "\"");
+        json.push_str(",\"key\":\"");
+        key.with_text(|key| json.push_str(key));
+        json.push_str("\",\"request\":\"");
+        request.with_text(|request| json.push_str(request));
+        json.push_str("\",\"accepted_at\":");
+        json.push_str(number.format(accepted_at.0));
+        json.push('}');
     }
 
     /// Reads a booking from the outbox's form.
@@ -127,9 +157,32 @@ impl Envelope {
     /// Lists `id:epoch:slot` of every booking: the header that still tells what an envelope may
     /// hold when its body cannot be read.
     pub fn manifest(&self) -> String {
-        let entries: Vec<String> =
-            self.bookings.iter().map(|b| format!("{}:{}:{}", b.id, b.epoch, b.slot)).collect();
-        entries.join(",")
+        let mut manifest = String::with_capacity(self.bookings.len() * MANIFEST_BYTES_MOSTLY);
+        let mut number = itoa::Buffer::new();
+        for Booking { id, epoch, slot, .. } in &self.bookings {
+            let separator = if manifest.is_empty() { "" } else { "," };
+            for (before, value) in [(separator, id.get()), (":", epoch.0), (":", slot.get())] {
+                manifest.push_str(before);
+                manifest.push_str(number.format(value));
+            }
+        }
+        manifest
+    }
+
+    /// Writes the body of its message.
+    fn encode(&self) -> String {
+        let mut json = String::with_capacity(self.bookings.len() * ENCODED_BYTES_MOSTLY);
+        json.push_str("{\"v\":");
+        json.push_str(itoa::Buffer::new().format(self.v));
+        json.push_str(",\"bookings\":[");
+        for (at, booking) in self.bookings.iter().enumerate() {
+            if at > 0 {
+                json.push(',');
+            }
+            booking.write(&mut json);
+        }
+        json.push_str("]}");
+        json
     }
 }
 
@@ -169,10 +222,9 @@ impl Message {
     /// Writes the body.
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Envelope(envelope) => serde_json::to_vec(envelope),
-            Self::Barrier(barrier) => serde_json::to_vec(barrier),
+            Self::Envelope(envelope) => envelope.encode().into_bytes(),
+            Self::Barrier(barrier) => serde_json::to_vec(barrier).unwrap_or_default(),
         }
-        .unwrap_or_default()
     }
 
     /// Reads a body by its AMQP `type`.
@@ -265,6 +317,29 @@ mod tests {
     }
 
     proptest! {
+        /// The outbox, the queue and parked rows hold one form, whoever wrote it.
+        #[test]
+        fn a_booking_is_written_as_the_library_would_write_it(
+            numbers: [i64; 6], digests: [[u8; 16]; 2],
+        ) {
+            let [id, epoch, slot, patient, account, accepted_at] = numbers;
+            let [key, request] = digests.map(Digest::from_bytes);
+            let booking = Booking {
+                id: id.into(),
+                epoch: Epoch(epoch),
+                slot: slot.into(),
+                patient: patient.into(),
+                account: account.into(),
+                key,
+                request,
+                accepted_at: UnixMs(accepted_at),
+            };
+            prop_assert_eq!(booking.encode(), serde_json::to_string(&booking).expect("json"));
+            let envelope = Envelope::new(vec![booking.clone(), booking]);
+            let json = serde_json::to_vec(&envelope).expect("json");
+            prop_assert_eq!(Message::Envelope(envelope).encode(), json);
+        }
+
         #[test]
         fn any_bytes_are_decoded_or_refused(kind in prop_oneof![Just(TYPE_ENVELOPE), Just(TYPE_BARRIER)], body: Vec<u8>) {
             let _ = Message::decode(kind, &body);
