@@ -106,12 +106,32 @@ impl Ledger {
         Ok(rows.into_iter().map(StoredEpoch::read).collect::<Result<_, _>>()?)
     }
 
-    /// G3: tells for each epoch whether it is still open (not sealed, not closed), in order. One statement.
+    /// G3: tells for each epoch whether it is still open (not sealed, not closed), in order. One statement,
+    /// in which each is asked for once: the bookings of an envelope mostly share theirs.
     pub async fn are_open(&self, epochs: &[(Partition, Epoch)]) -> Result<Vec<bool>, Error> {
-        let (partitions, numbers): (Vec<i16>, Vec<i64>) = epochs
+        let mut each: Vec<&(Partition, Epoch)> = Vec::new();
+        for epoch in epochs {
+            if !each.contains(&epoch) {
+                each.push(epoch);
+            }
+        }
+        let (partitions, numbers): (Vec<i16>, Vec<i64>) = each
             .iter()
             .map(|(partition, epoch)| (column::stored_partition(*partition), epoch.0))
             .unzip();
+        let answers = self.ask_whether_open(partitions, numbers).await?;
+        let is_open = |epoch| {
+            let at = each.iter().position(|one| *one == epoch)?;
+            answers.get(at).copied()
+        };
+        Ok(epochs.iter().map(|epoch| is_open(epoch).unwrap_or(false)).collect())
+    }
+
+    async fn ask_whether_open(
+        &self,
+        partitions: Vec<i16>,
+        numbers: Vec<i64>,
+    ) -> Result<Vec<bool>, Error> {
         self.run(move |pool| async move {
             sqlx::query_scalar(
                 "SELECT coalesce(epoch.state = 'open', false)
