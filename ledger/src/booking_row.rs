@@ -6,6 +6,7 @@ use booking::{
 };
 
 use crate::column;
+use crate::release::unix_ms;
 use crate::{Error, Ledger};
 
 /// A booking's row.
@@ -300,12 +301,12 @@ fn read_all(rows: Vec<StoredBooking>) -> Result<Vec<BookingRow>, Error> {
     Ok(rows.into_iter().map(StoredBooking::read).collect::<Result<_, _>>()?)
 }
 
-/// The columns of a [`StoredBooking`], of a booking called `b`.
+/// The columns of a [`StoredBooking`], of a booking called `b`. Times as they are: each gateway reads each
+/// booking, and PostgreSQL takes a microsecond to turn one time into a number.
 macro_rules! booking_columns {
     () => {
         "b.id, b.e, b.slot_id, b.patient_id, b.account_id, b.key_digest, b.request_digest, \
-         b.state, b.reason, b.number, b.version, unix_ms(b.accepted_at) AS accepted_ms, \
-         unix_ms(b.persisted_at) AS persisted_ms, unix_ms(b.changed_at) AS changed_ms"
+         b.state, b.reason, b.number, b.version, b.accepted_at, b.persisted_at, b.changed_at"
     };
 }
 pub(crate) use booking_columns;
@@ -324,9 +325,9 @@ pub(crate) struct StoredBooking {
     reason: Option<String>,
     number: Option<i32>,
     version: i64,
-    accepted_ms: i64,
-    persisted_ms: i64,
-    changed_ms: i64,
+    accepted_at: jiff_sqlx::Timestamp,
+    persisted_at: jiff_sqlx::Timestamp,
+    changed_at: jiff_sqlx::Timestamp,
 }
 
 impl StoredBooking {
@@ -341,14 +342,14 @@ impl StoredBooking {
                 account: AccountId::from(self.account_id),
                 key: column::digest(&self.key_digest)?,
                 request: column::digest(&self.request_digest)?,
-                accepted_at: UnixMs(self.accepted_ms),
+                accepted_at: unix_ms(self.accepted_at),
             },
             state: column::word(&self.state)?,
             reason: self.reason.as_deref().map(column::word).transpose()?,
             number: self.number.map(column::count).transpose()?,
             version: self.version,
-            persisted_at: UnixMs(self.persisted_ms),
-            changed_at: UnixMs(self.changed_ms),
+            persisted_at: unix_ms(self.persisted_at),
+            changed_at: unix_ms(self.changed_at),
         })
     }
 }

@@ -10,6 +10,7 @@ use jiff_sqlx::ToSqlx;
 use super::doctor::{self, Doctor};
 use super::hospital::read_limits;
 use super::slot::{self, NewSlot, Slot, SlotRow};
+use crate::release::unix_ms;
 use crate::{Error, Ledger};
 
 /// A part of the day.
@@ -263,7 +264,7 @@ struct FactsRow {
     per_week_max: Option<i16>,
     time_zone: String,
     is_withdrawn: bool,
-    starts_ms: Vec<i64>,
+    starts_at: Vec<jiff_sqlx::Timestamp>,
 }
 
 impl FactsRow {
@@ -275,7 +276,7 @@ impl FactsRow {
             limits: read_limits(self.per_day_max, self.per_department_day_max, self.per_week_max),
             time_zone: self.time_zone,
             is_withdrawn: self.is_withdrawn,
-            starts: self.starts_ms.into_iter().map(UnixMs).collect(),
+            starts: self.starts_at.into_iter().map(unix_ms).collect(),
         };
         (SessionId::from(self.id), facts)
     }
@@ -359,8 +360,8 @@ const FACTS: &str = "
            hospital.per_day_max, hospital.per_department_day_max, hospital.per_week_max,
            hospital.time_zone, s.withdrawn_at IS NOT NULL AS is_withdrawn,
            -- In the order of their ids, which is that of their ordinals from 0.
-           ARRAY(SELECT unix_ms(slot.starts_at) FROM slot
-               WHERE slot.session_id = s.id ORDER BY slot.id) AS starts_ms
+           ARRAY(SELECT slot.starts_at FROM slot
+               WHERE slot.session_id = s.id ORDER BY slot.id) AS starts_at
     FROM session s
     JOIN hospital ON hospital.id = s.hospital_id
     WHERE s.id = ANY ($1)";
