@@ -18,8 +18,9 @@ use crate::links::Links;
 
 /// Wishes judged by one call, during which Redis does nothing else: about 0.5 ms.
 pub(crate) const WISHES_PER_CALL_MAX: usize = 64;
-/// Calls under way in a partition: one that Redis works on while the other travels.
-const CALLS_MAX: usize = 2;
+/// Calls under way in a partition. A second one would let Redis work while the first travels, but then each
+/// is half as full, and what a call costs by itself counts twice (docs/performance.md).
+const CALLS_MAX: usize = 1;
 /// Wishes of a partition that may wait to be sent.
 const WAITING_MAX: usize = 16_384;
 
