@@ -32,6 +32,7 @@ pub mod server;
 pub mod settings;
 pub mod status;
 pub mod tally;
+pub mod unbroken;
 pub mod violations;
 pub mod words;
 

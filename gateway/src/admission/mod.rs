@@ -18,16 +18,20 @@ mod repeat;
 mod replay;
 pub mod room;
 
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
 use booking::{AccountId, Booking, BookingId, Digest, Epoch, Partition, PatientId, SlotId, UnixMs};
 use broker::Link;
+use futures::FutureExt as _;
 use ledger::booking_row::BookingRow;
-use std::sync::Arc;
 use tokio::time::Instant;
 
 use self::held::Standing;
 use self::memory::{Accepted, Winner};
 use self::refusals::Refusal;
 use crate::app::App;
+use crate::unbroken::Unbroken;
 
 /// What a patient asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,7 +183,7 @@ fn closed_gate(app: &App, partition: Partition) -> Option<Admitted> {
     (!app.inventory.is_up()).then_some(Admitted::InventoryDown)
 }
 
-/// Runs what must not be cancelled when the client goes away, and waits for it.
+/// Does what must not be cancelled when the client goes away.
 /// The delay of what is new tells whether bookings stand in line.
 async fn finish(
     app: &App,
@@ -195,7 +199,8 @@ async fn finish(
         }
         outcome
     };
-    app.tasks.spawn(work).await.unwrap_or(Admitted::Overloaded)
+    let work = AssertUnwindSafe(work).catch_unwind();
+    Unbroken::new(&app.tasks, work).await.unwrap_or(Admitted::Overloaded)
 }
 
 impl Admitted {

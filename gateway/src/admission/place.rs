@@ -1,4 +1,4 @@
-//! The way of a winner: steps G1 to G4 of the protocol. Runs in a task of its own, to its end.
+//! The way of a winner: steps G1 to G4 of the protocol. Gone to its end, also when the client leaves.
 
 use std::sync::Arc;
 use std::time::Duration;
