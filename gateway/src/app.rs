@@ -24,6 +24,7 @@ use crate::settings::Settings;
 use crate::status::progress::Progress;
 use crate::status::rows::Rows;
 use crate::status::waiters::Waiters;
+use crate::tally::Waits;
 
 /// The shared state of the gateway. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -62,6 +63,8 @@ pub struct Shared {
     pub memory: Memory,
     /// What admission must know of sessions.
     pub facts: FactsCache,
+    /// How long its waits take.
+    pub waits: Waits,
     /// Why Redis does not know a slot.
     pub offers: Offers,
     /// Room for bookings on their way to the queue.

@@ -68,6 +68,7 @@ use crate::settings::Roles;
 use crate::status::progress::Progress;
 use crate::status::rows::Rows;
 use crate::status::waiters::Waiters;
+use crate::tally::Waits;
 
 pub use app::App;
 pub use settings::Settings;
@@ -166,6 +167,7 @@ pub fn start(
         minter: Minter::new(ledger.clone(), Arc::clone(&clock)),
         memory: Memory::default(),
         facts: FactsCache::start(ledger.clone()),
+        waits: Waits::default(),
         offers: Offers::new(ledger.clone()),
         room: Room::new(settings.calls.admissions_max),
         tasks: TaskTracker::new(),

@@ -1,9 +1,10 @@
-//! Metrics of what happens with every request, each looked up in the registry only once.
+//! Metrics of what happens with every request or booking, each looked up in the registry only once.
 //!
 //! To look a metric up, the registry hashes its name and labels, which are strings made for that: for
 //! most requests that would be a large part of their cost. Series appear when they are first counted.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use ahash::HashMap;
 use axum::http::{Method, StatusCode};
@@ -82,6 +83,28 @@ impl Route {
     fn histogram(&self, method: &'static str) -> Histogram {
         let route = self.path.clone();
         metrics::histogram!("slotrush_answer_seconds", "route" => route, "method" => method)
+    }
+}
+
+/// How long the two waits of an accepted booking take.
+#[derive(Debug, Default)]
+pub struct Waits {
+    hold: OnceLock<Histogram>,
+    publish: OnceLock<Histogram>,
+}
+
+impl Waits {
+    /// Notes how long Redis took over a hold.
+    pub fn note_hold(&self, took: Duration) {
+        let histogram = self.hold.get_or_init(|| metrics::histogram!("slotrush_hold_seconds"));
+        histogram.record(took);
+    }
+
+    /// Notes how long a booking took to be confirmed and certified, or not to be.
+    pub fn note_publish(&self, took: Duration) {
+        let histogram =
+            self.publish.get_or_init(|| metrics::histogram!("slotrush_publish_seconds"));
+        histogram.record(took);
     }
 }
 

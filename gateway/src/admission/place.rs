@@ -42,7 +42,7 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
         let has_begun = facts.as_ref().is_some_and(|facts| facts.has_begun(wish.slot, now));
         let asked_at = if has_begun { AFTER_ALL_RELEASES } else { now };
         let held = app.inventory.hold(partition, &booking, asked_at).await;
-        metrics::histogram!("slotrush_hold_seconds").record(started.elapsed().as_secs_f64());
+        app.waits.note_hold(started.elapsed());
         match held {
             Ok(Hold::OtherEpoch { current }) => app.epochs.adopt(partition, current),
             Ok(Hold::Held { left, ticket, settled }) => {
@@ -102,7 +102,7 @@ pub async fn publish(app: &App, accepted: Arc<Accepted>) -> Admitted {
     let (id, partition) = (booking.id, booking.id.partition());
     let started = Instant::now();
     let published = app.publisher.publish(partition, booking).await;
-    metrics::histogram!("slotrush_publish_seconds").record(started.elapsed().as_secs_f64());
+    app.waits.note_publish(started.elapsed());
     failpoint::point!("gateway.answering");
     match published {
         Published::Certain => accepted.set_certain(),
