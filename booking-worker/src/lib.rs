@@ -14,6 +14,7 @@
 pub mod audit;
 pub mod consume;
 mod fault;
+mod fronts;
 mod probe;
 pub mod reconcile;
 pub mod relay;
@@ -33,6 +34,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use fronts::Fronts;
 pub use settings::{Role, Settings};
 
 /// How long a stop may take before what is left is dropped. Nothing is lost by it: what was not
@@ -50,6 +52,8 @@ pub struct Servers {
     pub publisher: Publisher,
     /// RabbitMQ, to consume and to ask.
     pub broker: broker::Settings,
+    /// How far the queues have moved, as seen here.
+    pub fronts: Arc<Fronts>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -85,6 +89,7 @@ pub async fn run(
             .context("SLOTRUSH_REDIS_URL")?,
         publisher: Publisher::start(&broker, None, ports.clone()),
         broker,
+        fronts: Arc::default(),
         clock: Arc::new(SystemClock),
     };
     probe::watch(&servers, &health, &tasks, &shutdown);

@@ -3,6 +3,9 @@
 //! An entry stands in a partition's outbox from the hold until its row is settled. One that grew
 //! old lost its gateway, its confirm or its settling: if it has its row it is settled, otherwise it
 //! is published (again). Nothing without a row is ever deleted, and nobody is told "queued" here.
+//!
+//! Where the queue of its partition moves in this program, an entry is left alone until the queue has come
+//! past it ([`crate::Fronts`]).
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -20,6 +23,10 @@ use crate::{Servers, Settings, pause};
 
 /// Entries looked at in one step.
 const ENTRIES_PER_STEP: usize = 500;
+/// Pause between two steps of a walk, and after one in which there was nothing to do: a long outbox, of a
+/// long queue, must not take the time that its bookings need.
+const NEXT_STEP: Duration = Duration::from_millis(1);
+const NEXT_STEP_IDLE: Duration = Duration::from_millis(5);
 /// First and longest pause before the same booking is published again.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 const AGAIN_AFTER_MAX: Duration = Duration::from_mins(1);
@@ -99,8 +106,12 @@ impl Relay {
         let now = self.servers.clock.now();
         let ages = outbox.bookings.iter().map(|booking| now.since(booking.id.minted_at()));
         self.oldest_ms = ages.fold(self.oldest_ms, u64::max);
-        let old: Vec<Booking> =
-            outbox.bookings.into_iter().filter(|b| is_stuck(b.id, now, self.after_ms)).collect();
+        let mut old = outbox.bookings;
+        old.retain(|b| is_stuck(b.id, now, self.after_ms));
+        // What only waits in a long queue would stand in it twice, and make it longer still. An id from
+        // the future says nothing of the order.
+        let fronts = &self.servers.fronts;
+        old.retain(|b| b.id.minted_at() > now || !fronts.may_wait(self.partition, b));
         let (settled, rowless) = self.settle(old).await?;
         let published = self.publish(rowless).await;
         self.cursor = cursor;
@@ -241,8 +252,11 @@ async fn run(mut relay: Relay, interval: Duration, shutdown: CancellationToken) 
             // Nobody knows what waits: a number of before must not pass for one of now.
             note_oldest(relay.partition, f64::NAN);
         }
-        let is_more = relayed.is_some_and(|relayed| !relayed.is_round_over);
-        let wait = if is_more { Duration::from_millis(1) } else { interval };
+        let wait = match relayed {
+            Some(Relayed { is_round_over: false, published: 0, settled: 0 }) => NEXT_STEP_IDLE,
+            Some(Relayed { is_round_over: false, .. }) => NEXT_STEP,
+            Some(Relayed { is_round_over: true, .. }) | None => interval,
+        };
         if !pause(&shutdown, wait).await {
             break;
         }

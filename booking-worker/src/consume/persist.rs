@@ -12,7 +12,7 @@ use ledger::{Error, Ledger};
 use tokio::sync::Semaphore;
 
 use super::reading::Unreadable;
-use crate::Servers;
+use crate::{Fronts, Servers};
 
 /// How often a booking that is refused by itself is tried before it is parked.
 const TRIES: u32 = 3;
@@ -42,6 +42,7 @@ pub(super) enum Answer {
 pub(super) struct Persister {
     ledger: Ledger,
     inventory: Inventory,
+    fronts: Arc<Fronts>,
     clock: Arc<dyn Clock>,
     settling: Arc<Semaphore>,
 }
@@ -55,8 +56,8 @@ enum Next {
 
 impl Persister {
     pub(super) fn new(servers: &Servers, settling: Arc<Semaphore>) -> Self {
-        let Servers { ledger, inventory, clock, .. } = servers.clone();
-        Self { ledger, inventory, clock, settling }
+        let Servers { ledger, inventory, fronts, clock, .. } = servers.clone();
+        Self { ledger, inventory, fronts, clock, settling }
     }
 
     pub(super) fn ledger(&self) -> Ledger {
@@ -106,6 +107,7 @@ impl Persister {
                 // A batch is at most a few hundred.
                 let size = u32::try_from(batch.len()).unwrap_or(u32::MAX);
                 metrics::histogram!("slotrush_persist_batch_size").record(size);
+                self.fronts.note(partition, batch);
                 let outcomes = by_id(&rows);
                 let mut next = Vec::with_capacity(batch.len());
                 for booking in batch {

@@ -4,6 +4,7 @@ use anyhow::Result;
 use booking::State;
 use booking_worker::relay::{Relay, UNREADABLE};
 use testkit::eventually;
+use tokio::sync::Mutex;
 
 use crate::world::{ONE, SOON, World};
 
@@ -39,6 +40,22 @@ async fn a_booking_is_not_published_again_at_once() -> Result<()> {
     assert_eq!(relay.step().await?.published, 1);
     assert_eq!(relay.step().await?.published, 0);
     Ok(())
+}
+
+#[tokio::test]
+async fn a_booking_that_a_moving_queue_has_not_come_to_is_left_alone() -> Result<()> {
+    let world = World::start(&[2]).await?;
+    world.reconcile().await?;
+    let booking = world.win(0, world.slots[0]).await?;
+    let relay = Mutex::new(Relay::new(&world.servers, ONE, 0));
+    world.servers.fronts.note(ONE, std::slice::from_ref(&booking));
+    assert_eq!(relay.lock().await.step().await?.published, 0);
+    // The queue stands still then, so it is not in it.
+    eventually("that it is carried on", SOON, async || {
+        let relayed = relay.lock().await.step().await.ok()?;
+        (relayed.published == 1).then_some(())
+    })
+    .await
 }
 
 #[tokio::test]

@@ -308,6 +308,7 @@ fn connect(
         inventory: connect_redis(&redis.url())?,
         publisher: Publisher::start(&broker, None, stop.clone()),
         broker,
+        fronts: Arc::default(),
         clock: Arc::new(SystemClock),
     })
 }

@@ -97,6 +97,8 @@ pub(in crate::mutants) const ASKED: &[Asked] = &[
     asked("counter of changes locked before the commit", &["counter-taken-early"], &[]),
     asked("count of changes read after its rows", &["row-older-than-its-count"], &[]),
     asked("poll answered by a count from before it", &["count-older-than-the-poll"], &[]),
+    asked("work ends with its client", &["work-ends-with-its-client"], &[]),
+    asked("waiting bookings published again", &["relay-knows-no-front"], &[]),
     asked("booking lapses by an empty Redis", &[], &["lapse-by-empty-redis"]),
     asked("booking lapses while older epochs are open", &[], &["lapse-too-early"]),
     asked("two reconcilers open an epoch each", &[], &["open-does-not-compare"]),

@@ -263,4 +263,27 @@ pub(super) const MUTANTS: &[Mutant] = &[
         suite: Some("bookings"),
         test: "follow::a_poll_after_another_gateways_cancel_never_says_booked",
     },
+    Mutant {
+        name: "work-ends-with-its-client",
+        what: "a booking's work ends where its client goes away",
+        file: "gateway/src/unbroken.rs",
+        edits: &[("drop(runtime.spawn(work));", "drop((runtime, work));")],
+        also: &[],
+        package: "gateway",
+        suite: None,
+        test: "unbroken::tests::it_goes_on_and_is_counted_when_who_waits_leaves",
+    },
+    Mutant {
+        name: "relay-knows-no-front",
+        what: "a booking that waits in a long queue is published again",
+        file: "booking-worker/src/relay.rs",
+        edits: &[(
+            "!fronts.may_wait(self.partition, b)",
+            "!fronts.may_wait(self.partition, b) || true",
+        )],
+        also: &[],
+        package: "booking-worker",
+        suite: Some("it"),
+        test: "relay::a_booking_that_a_moving_queue_has_not_come_to_is_left_alone",
+    },
 ];
