@@ -1,4 +1,4 @@
-//! Processor time of a process and all it started, and of one thread, from `/proc`.
+//! Processor time and memory of a process and all it started, and time of one thread, from `/proc`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,24 +20,41 @@ struct Usage {
 /// Returns the time this process, its living descendants and its ended children have used so far;
 /// zero if there is no such process.
 pub fn cpu_used(pid: u32) -> Duration {
+    // The threads' own clocks are exact but forget who ended; the process's is complete, in ticks.
+    let used = |(pid, usage): (u32, Usage)| usage.own.max(of_threads(pid)) + usage.ended_children;
+    family(pid).map(used).sum()
+}
+
+/// Returns the memory that this process and its living descendants have in use now, in bytes; what they
+/// share counts for each. Zero if there is no such process.
+pub fn resident_bytes(pid: u32) -> u64 {
+    family(pid).map(|(pid, _)| resident(pid).unwrap_or(0)).sum()
+}
+
+fn family(pid: u32) -> impl Iterator<Item = (u32, Usage)> {
     let all = read_all();
-    let is_of = |candidate: u32| {
+    let parents: BTreeMap<u32, u32> = all.iter().map(|(pid, usage)| (*pid, usage.parent)).collect();
+    let is_of = move |candidate: u32| {
         let mut at = candidate;
         // No family is deeper than there are processes.
-        for _ in 0..all.len() {
+        for _ in 0..parents.len() {
             if at == pid {
                 return true;
             }
-            match all.get(&at) {
-                Some(usage) => at = usage.parent,
+            match parents.get(&at) {
+                Some(parent) => at = *parent,
                 None => return false,
             }
         }
         false
     };
-    let family = all.iter().filter(|(candidate, _)| is_of(**candidate));
-    // The threads' own clocks are exact but forget who ended; the process's is complete, in ticks.
-    family.map(|(pid, usage)| usage.own.max(of_threads(*pid)) + usage.ended_children).sum()
+    all.into_iter().filter(move |(candidate, _)| is_of(*candidate))
+}
+
+fn resident(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(kib.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1_024)
 }
 
 /// Returns the time the calling thread has used so far; zero where the kernel does not tell.
@@ -79,6 +96,12 @@ fn on_cpu(schedstat: &Path) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_in_use_is_told() {
+        assert!(resident_bytes(std::process::id()) > 100_000);
+        assert_eq!(resident_bytes(u32::MAX), 0);
+    }
 
     #[test]
     fn a_line_of_proc_is_read_whatever_the_program_is_called() {

@@ -25,7 +25,7 @@ mod rabbit;
 mod redis;
 mod shared;
 
-pub use cpu::{cpu_used, cpu_used_by_thread};
+pub use cpu::{cpu_used, cpu_used_by_thread, resident_bytes};
 pub use database::{Database, ensure_database, ensure_role, with_role};
 pub use eventually::{eventually, unique};
 pub use port::{free_port, is_free_port};

@@ -60,7 +60,17 @@ impl Rig<'_> {
         }
         let shed = report.all().shed;
         ensure!(shed == 0, "{shed} were turned away: {}", work.complaint());
-        let count = self.balanced(after, report.all().accepted).await?;
+        self.drained(arm, after, report.all().accepted).await
+    }
+
+    /// Waits until all accepted bookings since `after` have their rows, and notes how fast they got them.
+    pub(super) async fn drained(
+        &mut self,
+        arm: &'static str,
+        after: i64,
+        accepted: u64,
+    ) -> Result<()> {
+        let count = self.balanced(after, accepted).await?;
         // From the first row to the last: how long the worker takes to wake up is no part of it.
         let seconds = self
             .world

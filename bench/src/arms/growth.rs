@@ -29,6 +29,12 @@ impl Rig<'_> {
         if is_wanted("H1") {
             self.accepted_beside_many_slots().await?;
         }
+        if is_wanted("streams") {
+            self.streams().await?;
+        }
+        if is_wanted("depth") {
+            self.depth().await?;
+        }
         Ok(())
     }
 

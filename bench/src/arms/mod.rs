@@ -4,6 +4,7 @@
 //! whose books don't balance fails the run.
 
 mod accept;
+mod depth;
 mod drain;
 mod floor;
 mod growth;
@@ -12,6 +13,7 @@ mod latency;
 mod queue;
 mod size;
 mod spread;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -151,7 +153,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
     ("latency", &["F1", "F3", "F4", "F5"]),
     ("queue", &["G2"]),
     // Last: what it puts on offer stays on offer.
-    (GROWTH, &["H1", "H3"]),
+    (GROWTH, &["H1", "H3", "streams", "depth"]),
 ];
 
 impl<'a> Rig<'a> {

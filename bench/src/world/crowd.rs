@@ -95,11 +95,20 @@ impl Crowd {
 
     /// The request by which patient `number` asks what became of a booking.
     pub fn status(&self, number: usize, id: &str, wait_s: u8) -> Bytes {
+        let query = if wait_s > 0 { format!("?wait={wait_s}") } else { String::new() };
+        self.get(number, &format!("/v1/bookings/{id}{query}"))
+    }
+
+    /// The request by which patient `number` follows a booking.
+    pub fn events(&self, number: usize, id: &str) -> Bytes {
+        self.get(number, &format!("/v1/bookings/{id}/events"))
+    }
+
+    fn get(&self, number: usize, path: &str) -> Bytes {
         let (_, authorization) = &self.members[number % self.members.len()];
         let authorization = authorization.to_str().unwrap_or_default();
-        let query = if wait_s > 0 { format!("?wait={wait_s}") } else { String::new() };
         Bytes::from(format!(
-            "GET /v1/bookings/{id}{query} HTTP/1.1\r\nhost: bench\r\n\
+            "GET {path} HTTP/1.1\r\nhost: bench\r\n\
              authorization: {authorization}\r\nx-forwarded-for: {}\r\n\r\n",
             address(number % self.members.len()),
         ))

@@ -141,6 +141,11 @@ impl World {
         self.redis.port()
     }
 
+    /// The broker's first process.
+    pub fn rabbit_pid(&self) -> u32 {
+        self.rabbit.pid()
+    }
+
     /// PostgreSQL's first process.
     pub fn postgres_pid(&self) -> u32 {
         self.postgres.pid()
