@@ -21,7 +21,7 @@ use crate::workspace::{private_folder, relative, root};
 const BUDGETS: [(&str, u64); 5] = [
     ("none", 13_300),
     ("sold_out", 52_000),
-    ("accepted", 127_000),
+    ("accepted", 101_000),
     ("poll_queued", 49_000),
     ("poll_final", 40_700),
 ];
