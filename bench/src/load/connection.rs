@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -15,6 +16,10 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// The most header fields of an answer.
 const HEADERS_MAX: usize = 32;
+
+/// How long a connection that carries nothing is kept: less than any server here does, or a request could
+/// cross the end of its connection.
+const KEPT_FOR: Duration = Duration::from_secs(4);
 
 /// The head of an answer whose body has arrived.
 #[derive(Debug)]
@@ -37,6 +42,7 @@ impl Head {
 pub(super) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
+    used_at: Instant,
 }
 
 impl Connection {
@@ -48,12 +54,15 @@ impl Connection {
     /// Takes over a stream.
     pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; BUFFER_BYTES] })
+        Ok(Self { stream, buffer: vec![0; BUFFER_BYTES], used_at: Instant::now() })
     }
 
-    /// True unless the server has closed it, or sent what nobody asked for. Costs a call of the kernel only
-    /// if the runtime has seen something arrive.
+    /// True unless the server has closed it or soon may, or sent what nobody asked for. Costs a call of the
+    /// kernel only if the runtime has seen something arrive.
     pub(super) fn is_open(&mut self) -> bool {
+        if self.used_at.elapsed() >= KEPT_FOR {
+            return false;
+        }
         let nothing = self.stream.try_read(&mut self.buffer);
         nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
@@ -65,6 +74,7 @@ impl Connection {
     /// anything else if the connection ended first.
     pub(super) async fn exchange(&mut self, request: &[u8]) -> io::Result<Head> {
         self.stream.write_all(request).await?;
+        self.used_at = Instant::now();
         let mut filled = 0;
         let mut head = None;
         loop {
