@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use booking::partition::PARTITIONS_MAX;
-use booking::{Booking, Partition, UnixMs};
+use booking::{BookingId, Partition, UnixMs};
 
 /// A queue that gave nothing for so long does not move, or not to here: nothing is known of it.
 const MOVES_WITHIN: Duration = Duration::from_secs(2);
@@ -34,14 +34,17 @@ impl Default for Fronts {
 
 impl Fronts {
     /// Notes bookings that came out of a partition's queue.
-    pub fn note(&self, partition: Partition, bookings: &[Booking]) {
-        self.note_at(partition, bookings, Instant::now());
+    pub fn note(&self, partition: Partition, ids: impl Iterator<Item = BookingId>) {
+        self.note_at(partition, ids, Instant::now());
     }
 
-    fn note_at(&self, partition: Partition, bookings: &[Booking], moved_at: Instant) {
-        let Some(newest) = bookings.iter().map(|booking| booking.id.minted_at()).max() else {
-            return;
-        };
+    fn note_at(
+        &self,
+        partition: Partition,
+        ids: impl Iterator<Item = BookingId>,
+        moved_at: Instant,
+    ) {
+        let Some(newest) = ids.map(BookingId::minted_at).max() else { return };
         let mut front = self.of(partition).lock().unwrap_or_else(PoisonError::into_inner);
         // What is published again comes late, and says nothing of what came before it.
         let before = front.filter(|front| front.moves(moved_at)).map(|front| front.minted_at);
@@ -50,14 +53,14 @@ impl Fronts {
     }
 
     /// Tells whether a booking may still stand in its queue, which moves and has not come to it.
-    pub(crate) fn may_wait(&self, partition: Partition, booking: &Booking) -> bool {
-        self.may_wait_at(partition, booking, Instant::now())
+    pub(crate) fn may_wait(&self, partition: Partition, id: BookingId) -> bool {
+        self.may_wait_at(partition, id, Instant::now())
     }
 
-    fn may_wait_at(&self, partition: Partition, booking: &Booking, now: Instant) -> bool {
+    fn may_wait_at(&self, partition: Partition, id: BookingId, now: Instant) -> bool {
         let front = *self.of(partition).lock().unwrap_or_else(PoisonError::into_inner);
         front.is_some_and(|front| {
-            front.moves(now) && front.minted_at < booking.id.minted_at().plus_ms(COMES_WITHIN_MS)
+            front.moves(now) && front.minted_at < id.minted_at().plus_ms(COMES_WITHIN_MS)
         })
     }
 
@@ -74,48 +77,36 @@ impl Front {
 
 #[cfg(test)]
 mod tests {
-    use booking::{AccountId, BookingId, Digest, Epoch, PatientId, SlotId};
-
     use super::*;
 
     const P: Partition = Partition::new(1);
 
-    /// A booking whose id was minted so many ms after the first there can be.
-    fn minted(ms: i64) -> Booking {
-        let (slot, patient) = (SlotId::from(512), PatientId::from(1));
-        Booking {
-            id: BookingId::from((ms << 22) | 1),
-            epoch: Epoch(1),
-            slot,
-            patient,
-            account: AccountId::from(1),
-            key: Digest::of_key("k"),
-            request: Digest::of_request(slot, patient),
-            accepted_at: UnixMs(0),
-        }
+    /// An id minted so many ms after the first there can be.
+    fn minted(ms: i64) -> BookingId {
+        BookingId::from((ms << 22) | 1)
     }
 
     #[test]
     fn only_what_a_moving_queue_has_not_come_to_may_wait() {
         let fronts = Fronts::default();
         let now = Instant::now();
-        assert!(!fronts.may_wait_at(P, &minted(20_000), now), "nothing is known");
-        fronts.note_at(P, &[minted(9_000), minted(10_000)], now);
-        let may_wait = |ms, at| fronts.may_wait_at(P, &minted(ms), at);
+        assert!(!fronts.may_wait_at(P, minted(20_000), now), "nothing is known");
+        fronts.note_at(P, [minted(9_000), minted(10_000)].into_iter(), now);
+        let may_wait = |ms, at| fronts.may_wait_at(P, minted(ms), at);
         assert!(may_wait(20_000, now) && may_wait(7_001, now));
         assert!(!may_wait(7_000, now), "the queue has passed it");
         assert!(!may_wait(20_000, now + MOVES_WITHIN), "the queue does not move");
-        assert!(!fronts.may_wait_at(Partition::new(2), &minted(20_000), now), "another queue");
+        assert!(!fronts.may_wait_at(Partition::new(2), minted(20_000), now), "another queue");
     }
 
     #[test]
     fn what_is_published_again_does_not_move_the_front_back() {
         let fronts = Fronts::default();
         let now = Instant::now();
-        fronts.note_at(P, &[minted(10_000)], now);
-        fronts.note_at(P, &[minted(2_000)], now);
-        assert!(!fronts.may_wait_at(P, &minted(7_000), now));
-        fronts.note_at(P, &[minted(2_000)], now + MOVES_WITHIN);
-        assert!(fronts.may_wait_at(P, &minted(7_000), now + MOVES_WITHIN));
+        fronts.note_at(P, [minted(10_000)].into_iter(), now);
+        fronts.note_at(P, [minted(2_000)].into_iter(), now);
+        assert!(!fronts.may_wait_at(P, minted(7_000), now));
+        fronts.note_at(P, [minted(2_000)].into_iter(), now + MOVES_WITHIN);
+        assert!(fronts.may_wait_at(P, minted(7_000), now + MOVES_WITHIN));
     }
 }

@@ -111,7 +111,7 @@ impl Relay {
         // What only waits in a long queue would stand in it twice, and make it longer still. An id from
         // the future says nothing of the order.
         let fronts = &self.servers.fronts;
-        old.retain(|b| b.id.minted_at() > now || !fronts.may_wait(self.partition, b));
+        old.retain(|b| b.id.minted_at() > now || !fronts.may_wait(self.partition, b.id));
         let (settled, rowless) = self.settle(old).await?;
         let published = self.publish(rowless).await;
         self.cursor = cursor;

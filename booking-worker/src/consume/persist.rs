@@ -107,7 +107,7 @@ impl Persister {
                 // A batch is at most a few hundred.
                 let size = u32::try_from(batch.len()).unwrap_or(u32::MAX);
                 metrics::histogram!("slotrush_persist_batch_size").record(size);
-                self.fronts.note(partition, batch);
+                self.fronts.note(partition, batch.iter().map(|booking| booking.id));
                 let outcomes = by_id(&rows);
                 let mut next = Vec::with_capacity(batch.len());
                 for booking in batch {
