@@ -154,15 +154,8 @@ impl Report {
             "arm", "per second", "rounds"
         )?;
         for (arm, rounds) in &self.arms.rounds {
-            let costs = self.cpu_us.get(arm).into_iter().flatten();
-            let costs: Vec<String> = costs.map(|(name, us)| format!("{name} {us:.1}")).collect();
-            writeln!(
-                out,
-                "{arm:<16} {:>10.0} {:>8}  {}",
-                rate(rounds),
-                rounds.len(),
-                costs.join(", ")
-            )?;
+            let costs = self.cpu_us.get(arm).map_or_else(String::new, told);
+            writeln!(out, "{arm:<16} {:>10.0} {:>8}  {costs}", rate(rounds), rounds.len())?;
         }
         self.write_ways(out)?;
         self.write_curve(out)
@@ -186,23 +179,30 @@ impl Report {
         }
         writeln!(
             out,
-            "\n{:>10} {:>9} {:>9} {:>9} {:>9}  accepted, from intended start, ms",
+            "\n{:>10} {:>9} {:>9} {:>9} {:>9}  accepted, from intended start, ms; µs of processor time each",
             "offered/s", "p50", "p99", "p99.9", "shed"
         )?;
         for step in &self.arms.curve {
             let accepted = &step.accepted;
             writeln!(
                 out,
-                "{:>10.0} {:>9.1} {:>9.1} {:>9.1} {:>9}",
+                "{:>10.0} {:>9.1} {:>9.1} {:>9.1} {:>9}  {}",
                 step.offered_per_s,
                 accepted.p50_ms,
                 accepted.p99_ms,
                 accepted.p99_9_ms,
-                step.counts.shed
+                step.counts.shed,
+                told(&step.cpu_us)
             )?;
         }
         Ok(())
     }
+}
+
+/// Processor time by process, in a line.
+fn told(cpu_us: &BTreeMap<&'static str, f64>) -> String {
+    let costs: Vec<String> = cpu_us.iter().map(|(name, us)| format!("{name} {us:.1}")).collect();
+    costs.join(", ")
 }
 
 fn rate(rounds: &[Round]) -> f64 {

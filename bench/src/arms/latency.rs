@@ -1,5 +1,6 @@
 //! Latency under offered load: F1, F3, F4, the curves; and the storm at t = 0 (F5).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{DRAIN_MAX, Rig, local};
+use super::{Costs, DRAIN_MAX, LOAD, Rig, local};
 use crate::latency::{Latency, Percentiles};
 use crate::load::open::{self, Arrivals};
 use crate::load::{Counts, Outcome, storm};
@@ -60,6 +61,8 @@ pub struct Step {
     pub accepted: Percentiles,
     /// Of those turned away.
     pub shed: Percentiles,
+    /// Processor time of each accepted booking, by process, µs; of the whole step.
+    pub cpu_us: BTreeMap<&'static str, f64>,
 }
 
 impl Step {
@@ -111,6 +114,7 @@ impl Rig<'_> {
         Ok(report.per_second(Outcome::Accepted))
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "fewer than 2^53")]
     async fn step(&mut self, share: f64, rate_per_s: f64) -> Result<Step> {
         let offer = self.hot_slot().await?;
         let after = self.newest().await?;
@@ -132,9 +136,10 @@ impl Rig<'_> {
             waiting_max: WAITING_MAX,
             drain: DRAIN_MAX,
         };
+        let costs = Costs::begin(&self.world.parts());
         // Who follows ends when nobody can tell of a booking any more: the work is dropped at once.
-        let loaded = async { open::run(plan, work).await.map(|(report, _)| report) };
-        let report = if is_half {
+        let loaded = async { open::run(plan, work).await.map(|(report, _)| (report, costs.end())) };
+        let (report, costs) = if is_half {
             let lasts = self.pace.warm_up + self.pace.round;
             let beside = async {
                 tokio::try_join!(self.probed(lasts), self.empty_beside(lasts), self.follow(told))
@@ -152,6 +157,8 @@ impl Rig<'_> {
         let all = report.counts.and(&report.warm_up);
         ensure!(all.failed == 0 && all.lost == 0, "{} failed, {} lost", all.failed, all.lost);
         self.balanced(after, all.accepted).await?;
+        let mut cpu_us: BTreeMap<_, _> = costs.each(all.accepted).collect();
+        cpu_us.insert(LOAD, report.cpu_s * 1e6 / all.accepted.max(1) as f64);
         Ok(Step {
             share,
             offered_per_s: rate_per_s,
@@ -159,6 +166,7 @@ impl Rig<'_> {
             unsent: report.unsent,
             accepted: report.latencies.of(Outcome::Accepted).percentiles(),
             shed: report.latencies.of(Outcome::Shed).percentiles(),
+            cpu_us,
         })
     }
 
