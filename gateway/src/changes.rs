@@ -2,15 +2,16 @@
 //! is remembered of bookings, and who waits for a booking's end.
 //!
 //! A row's time of change is taken before its commit, so rows do not appear in the order of their
-//! times. Every look therefore reaches back behind the newest time seen, and names the rows that
-//! it knows already: PostgreSQL sends only what is new.
+//! times. Every look therefore reaches back behind the newest time seen: first with an imprint of what
+//! is there, and only if that is not of the rows known already, with a question that names them.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use booking::{BookingId, Clock, UnixMs};
 use ledger::Ledger;
 use ledger::booking_row::Change;
+use ledger::imprint::Imprint;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -100,7 +101,11 @@ impl Changes {
         overlap_ms: i64,
     ) -> Result<bool, ledger::Error> {
         let mut read = self.0.lock().await;
-        let mut since = UnixMs(read.newest.0.saturating_sub(overlap_ms).max(0));
+        let newest = read.newest;
+        let mut since = UnixMs(newest.0.saturating_sub(overlap_ms).max(0));
+        if ledger.imprint(since, newest).await? == read.imprint(since) {
+            since = newest;
+        }
         for _ in 0..PAGES_MAX {
             let page = ledger.changes_since(since, &read.known_from(since), PAGE).await?;
             memory.learn(&page);
@@ -124,7 +129,23 @@ impl Read {
         known.map(|(_, id, version)| (*id, *version)).collect()
     }
 
+    /// Returns the imprint of what is known from `since` on, but before the newest.
+    fn imprint(&self, since: UnixMs) -> Imprint {
+        let known = self.known.iter();
+        let known = known.filter(|(changed_at, ..)| (since..self.newest).contains(changed_at));
+        known.fold(Imprint::default(), |all, (_, id, version)| all.and(*id, *version))
+    }
+
     fn note(&mut self, page: &[Change]) {
+        // What changed again is no longer where it was.
+        let again: HashSet<BookingId> = page
+            .iter()
+            .filter(|change| change.row.version > 1)
+            .map(|change| change.row.booking.id)
+            .collect();
+        if !again.is_empty() {
+            self.known.retain(|(_, id, _)| !again.contains(id));
+        }
         for Change { row, .. } in page {
             self.newest = self.newest.max(row.changed_at);
             self.known.push_back((row.changed_at, row.booking.id, row.version));
@@ -196,8 +217,26 @@ mod tests {
         assert_eq!(read.newest, UnixMs(10_600));
         let named = |since| read.known_from(UnixMs(since));
         let id = BookingId::from;
-        assert_eq!(named(10_000), [(id(1), 1), (id(2), 1), (id(1), 2)]);
+        assert_eq!(named(10_000), [(id(2), 1), (id(1), 2)], "a row is where it changed last");
         assert_eq!(named(10_501), [(id(1), 2)]);
+    }
+
+    #[test]
+    fn the_imprint_is_of_what_changed_before_the_newest_and_in_any_order() {
+        let imprint = |changes: &[Change], since| {
+            let mut read = Read::default();
+            for change in changes {
+                read.note(std::slice::from_ref(change));
+            }
+            read.imprint(UnixMs(since))
+        };
+        let [early, late, newest] = [change(1, 1, 100), change(2, 1, 200), change(3, 1, 300)];
+        let both = imprint(&[early.clone(), late.clone(), newest.clone()], 100);
+        assert_eq!(both, imprint(&[newest.clone(), late.clone(), early.clone()], 100));
+        assert_eq!(imprint(&[early.clone(), newest.clone()], 101), Imprint::default());
+        assert_ne!(both, imprint(&[early.clone(), newest.clone()], 100), "one was overlooked");
+        let other = change(2, 2, 200);
+        assert_ne!(both, imprint(&[early, other, newest], 100), "another version");
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod column;
 pub mod epoch;
 mod gate;
 pub mod grants;
+pub mod imprint;
 pub mod lease;
 pub mod parked;
 pub mod patient;

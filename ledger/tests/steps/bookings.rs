@@ -1,8 +1,9 @@
 //! C1, S1 and reading: cancelled, lapsed, listed and followed.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use booking::{AccountId, BookingId, Epoch, Reason, SlotId, State, UnixMs};
 use ledger::booking_row::{BookingRow, Cancelled, Change, Lapsed};
+use ledger::imprint::Imprint;
 
 use crate::world::{P0, P1, World, booking, bookings, lost, places};
 
@@ -205,6 +206,31 @@ async fn what_patients_hold_is_what_the_limits_count() -> Result<()> {
         .chain(changed.iter().map(|change| (change.row.booking.id, change.row.version)));
     let all: Vec<_> = all.collect();
     assert_eq!(world.ledger.changes_since(since, &all, 10).await?, []);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_imprint_is_of_the_rows_that_changed_in_a_time() -> Result<()> {
+    let (world, slot) = World::on_offer(5).await?;
+    let ids = [booking(1, slot, 1).id, booking(2, slot, 2).id];
+    let of = |rows: &[(BookingId, i64)]| {
+        rows.iter().fold(Imprint::default(), |all, (id, version)| all.and(*id, *version))
+    };
+    let (begin, end) = (UnixMs(1), UnixMs(1 << 45));
+    assert_eq!(world.ledger.imprint(begin, end).await?, Imprint::default());
+    world.persist(&[booking(1, slot, 1), booking(2, slot, 2)]).await?;
+    let both = world.ledger.imprint(begin, end).await?;
+    assert_eq!(both, of(&[(ids[0], 1), (ids[1], 1)]));
+    assert_eq!(both, of(&[(ids[1], 1), (ids[0], 1)]), "in no order");
+    assert!(is_done(&world, ids[1]).await?);
+    assert_eq!(world.ledger.imprint(begin, end).await?, of(&[(ids[0], 1), (ids[1], 2)]));
+    // The first instant is of the time, the last is not.
+    let rows = world.ledger.find_bookings(&ids).await?;
+    let cancelled_at = rows.iter().map(|row| row.changed_at).max().context("two rows")?;
+    let before = rows.iter().filter(|row| row.changed_at < cancelled_at);
+    let before: Vec<_> = before.map(|row| (row.booking.id, row.version)).collect();
+    assert_eq!(world.ledger.imprint(begin, cancelled_at).await?, of(&before));
+    assert_ne!(world.ledger.imprint(cancelled_at, end).await?, Imprint::default());
     Ok(())
 }
 
