@@ -166,7 +166,7 @@ pub fn start(
         epochs,
         minter: Minter::new(ledger.clone(), Arc::clone(&clock)),
         memory: Memory::default(),
-        facts: FactsCache::start(ledger.clone()),
+        facts: FactsCache::start(ledger.clone(), Arc::clone(&clock)),
         waits: Waits::default(),
         offers: Offers::new(ledger.clone()),
         room: Room::new(settings.calls.admissions_max),

@@ -37,6 +37,11 @@ impl Database {
         with_database(&self.server_url, &self.name)
     }
 
+    /// Runs a statement as the superuser; returns what `psql` prints of its rows.
+    pub async fn run(&self, statement: &str) -> Result<String> {
+        run(&self.url(), statement).await
+    }
+
     /// Makes a role (`gateway`, `worker`, `stranger`) that may log in and nothing else. Returns its name, and the address with it.
     pub async fn role(&self, word: &str) -> Result<(String, String)> {
         ensure!(ROLES.contains(&word), "{word} would be left over");

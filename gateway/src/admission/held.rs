@@ -163,13 +163,14 @@ fn over_limit(held: &[Entry], facts: &Facts) -> Standing {
         }),
         week: count(&|entry| entry.day.abs_diff(facts.day) <= 6),
     };
-    if !facts.limits.is_reached(counted) {
+    let limits = facts.limits.get();
+    if !limits.is_reached(counted) {
         return Standing::Free;
     }
     let is_full = |held: u16, max: Option<u16>| max.is_some_and(|max| held >= max);
-    Standing::LimitReached(if is_full(counted.day, facts.limits.per_day_max) {
+    Standing::LimitReached(if is_full(counted.day, limits.per_day_max) {
         "per_day_max"
-    } else if is_full(counted.department_day, facts.limits.per_department_day_max) {
+    } else if is_full(counted.department_day, limits.per_department_day_max) {
         "per_department_day_max"
     } else {
         "per_week_max"
@@ -209,6 +210,7 @@ mod tests {
             Limits { per_day_max: Some(2), per_department_day_max: None, per_week_max: Some(3) };
         let (hospital, department) = (HospitalId::from(1), DepartmentId::from(1));
         let zone = jiff::tz::TimeZone::UTC;
+        let limits = Arc::new(limits.into());
         Facts { hospital, department, day, limits, zone, starts: Vec::new() }
     }
 

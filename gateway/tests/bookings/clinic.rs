@@ -70,7 +70,7 @@ impl Plan {
 
 pub(crate) struct Clinic {
     pub(crate) redis: Redis,
-    _database: Database,
+    pub(crate) database: Database,
     _keys: tempfile::TempDir,
     /// To RabbitMQ and PostgreSQL.
     pub(crate) lines: Option<(Proxy, Proxy)>,
@@ -165,7 +165,7 @@ impl Clinic {
             helpers: CancellationToken::new(),
             running: None,
             http: reqwest::Client::new(),
-            _database: database,
+            database,
             _keys: keys,
             lines,
             cli,

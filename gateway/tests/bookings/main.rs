@@ -1,6 +1,7 @@
 //! The hot path on real servers, over HTTP.
 
 mod access;
+mod ahead;
 mod answer;
 mod book;
 mod clinic;

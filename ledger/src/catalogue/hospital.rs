@@ -27,6 +27,9 @@ pub enum HospitalCreated {
     NameTaken,
 }
 
+/// Id, per day, per department and day, per week.
+type LimitsRow = (i64, Option<i16>, Option<i16>, Option<i16>);
+
 impl Ledger {
     /// Makes a hospital. The caller has checked that the zone exists.
     pub async fn create_hospital(
@@ -51,6 +54,27 @@ impl Ledger {
             .await?;
         Ok(made
             .map_or(HospitalCreated::NameTaken, |id| HospitalCreated::Done(HospitalId::from(id))))
+    }
+
+    /// Returns the limits of these hospitals; those that are not there are left out.
+    pub async fn limits_of(&self, ids: &[HospitalId]) -> Result<Vec<(HospitalId, Limits)>, Error> {
+        let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
+        let rows: Vec<LimitsRow> = self
+            .run(move |pool| async move {
+                sqlx::query_as(
+                    "SELECT id, per_day_max, per_department_day_max, per_week_max
+                     FROM hospital
+                     WHERE id = ANY ($1)",
+                )
+                .bind(ids)
+                .fetch_all(&pool)
+                .await
+            })
+            .await?;
+        let read = |(id, day, department_day, week)| {
+            (HospitalId::from(id), read_limits(day, department_day, week))
+        };
+        Ok(rows.into_iter().map(read).collect())
     }
 
     /// Lists hospitals.

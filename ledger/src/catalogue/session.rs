@@ -2,7 +2,8 @@
 
 use booking::rules::Limits;
 use booking::{
-    AccountId, DepartmentId, DoctorId, HospitalId, Partition, PartitionCount, SessionId, UnixMs,
+    AccountId, DepartmentId, DoctorId, HospitalId, Partition, PartitionCount, ReleaseId, SessionId,
+    UnixMs,
 };
 use jiff::civil::Date;
 use jiff_sqlx::ToSqlx;
@@ -230,6 +231,26 @@ impl Ledger {
             .run(move |pool| async move { sqlx::query_as(FACTS).bind(ids).fetch_all(&pool).await })
             .await?;
         Ok(rows.into_iter().map(FactsRow::read).collect())
+    }
+
+    /// Returns the sessions that a release has slots of, in no order, at most `limit`.
+    pub async fn sessions_of_release(
+        &self,
+        release: ReleaseId,
+        limit: usize,
+    ) -> Result<Vec<SessionId>, Error> {
+        let ids: Vec<i64> = self
+            .run(move |pool| async move {
+                sqlx::query_scalar(
+                    "SELECT DISTINCT session_id FROM slot WHERE release_id = $1 LIMIT $2",
+                )
+                .bind(release.get())
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .fetch_all(&pool)
+                .await
+            })
+            .await?;
+        Ok(ids.into_iter().map(SessionId::from).collect())
     }
 
     async fn with_slots(&self, rows: Vec<SessionRow>) -> Result<Vec<Session>, Error> {

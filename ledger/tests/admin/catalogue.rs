@@ -124,6 +124,11 @@ async fn admission_learns_place_day_and_limits_of_a_session() -> Result<()> {
     let session = world.ledger.session(id).await?.expect("it is there");
     let starts: Vec<_> = session.slots.iter().map(|slot| slot.starts_at).collect();
     assert_eq!(facts.starts, starts);
+    let other = world.clinic("second").await?.hospital;
+    let asked = [clinic.hospital, HospitalId::from(999), other];
+    let mut limits = world.ledger.limits_of(&asked).await?;
+    limits.sort_by_key(|(hospital, _)| *hospital);
+    assert_eq!(limits, [(clinic.hospital, facts.limits), (other, facts.limits)]);
     Ok(())
 }
 

@@ -136,6 +136,22 @@ async fn a_release_whose_time_is_over_is_not_preheated() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_sessions_of_a_release_are_told_once_each() -> Result<()> {
+    let world = World::new().await?;
+    let clinic = world.clinic("first").await?;
+    let (first, second) = (world.slots(&clinic, 1).await?, world.slots(&clinic, 2).await?);
+    let other = created(&world, &clinic, world.slots(&clinic, 3).await?).await?;
+    let id = created(&world, &clinic, [first.clone(), second.clone()].concat()).await?;
+    let mut sessions = world.ledger.sessions_of_release(id, 10).await?;
+    sessions.sort_unstable();
+    assert!(first.len() > 1, "several slots of each");
+    assert_eq!(sessions, [first[0].session(), second[0].session()]);
+    assert_eq!(world.ledger.sessions_of_release(id, 1).await?.len(), 1);
+    assert_eq!(world.ledger.sessions_of_release(other, 10).await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
 async fn releases_are_listed_latest_first() -> Result<()> {
     let world = World::new().await?;
     let clinic = world.clinic("first").await?;
