@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use booking::rules::Limits;
-use booking::{SessionId, SystemClock};
+use booking::{PatientId, SessionId, SystemClock};
 use gateway::admission::facts::FactsCache;
+use gateway::admission::memory::Memory;
+use gateway::changes::Changes;
+use gateway::status::waiters::Waiters;
 use testkit::eventually;
 
 use crate::clinic::{Clinic, Plan};
@@ -37,4 +40,35 @@ async fn sessions_on_offer_are_known_before_anybody_asks_and_new_limits_soon() -
         (facts.limits.get() == limits(1)).then_some(())
     })
     .await
+}
+
+/// Its time of change is taken before its commit: when it is there to be seen, later ones were seen already.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_committed_late_is_found_behind_the_newest() -> anyhow::Result<()> {
+    const LATE: &str = "
+        INSERT INTO booking (id, partition, e, session_id, slot_id, patient_id, account_id, key_digest,
+            request_digest, state, number, accepted_at, changed_at)
+        SELECT id - (1 << 22), partition, e, session_id, slot_id, patient_id + 1000000, account_id,
+            key_digest, request_digest, state, number + 1, accepted_at, changed_at - interval '200 ms'
+        FROM booking";
+    let clinic = Clinic::open(Plan::of(&[3], 1)).await?;
+    clinic.start_worker(false);
+    let booked = clinic.book(0, clinic.slots[0], "k").await?;
+    let path = format!("/v1/bookings/{}?wait=20", booked.id());
+    assert_eq!(clinic.get(0, &path).await?.status(), (200, "booked"));
+    let (changes, memory, waiters) = (Changes::default(), Memory::default(), Waiters::new(1));
+    let look = async |overlap_ms| {
+        assert!(changes.catch_up(&clinic.ledger, &memory, &waiters, overlap_ms).await?);
+        anyhow::Ok(())
+    };
+    look(300).await?;
+    let first = clinic.patients[0].1;
+    let late = PatientId::from(first.get() + 1_000_000);
+    assert!(memory.held.knows(first));
+    clinic.database.run(LATE).await?;
+    look(100).await?;
+    assert!(!memory.held.knows(late), "it is further back");
+    look(300).await?;
+    assert!(memory.held.knows(late));
+    Ok(())
 }
