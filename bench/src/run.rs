@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use e2e::system::PARTITIONS;
 use testkit::Postgres;
 
 use crate::arms::{Pace, Rig};
@@ -60,7 +61,7 @@ pub async fn run(args: Args) -> Result<bool> {
     allow_open_files(OPEN_FILES).context("ten thousand connections at once need open files")?;
     let pace = if args.quick { Pace::QUICK } else { Pace::FULL };
     say(&format!("starting servers and programs, {} patients", pace.patients));
-    let world = World::start(&folder, pace.patients).await?;
+    let world = World::start(&folder, PARTITIONS, pace.patients).await?;
     let other = Other::start(&world).await?;
     let bare = Bare::start(&folder.join("bare")).await?;
     let mut rig = Rig::new(world, other, bare, pace, &say);

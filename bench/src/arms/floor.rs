@@ -69,10 +69,19 @@ impl Rig<'_> {
     pub(super) async fn greet(&mut self) -> Result<()> {
         (self.say)("everybody is seen for the first time");
         self.sold_out = self.sell_out().await?;
-        let everybody = self.world.crowd.len() - BUYERS;
         let began = Instant::now();
+        self.greet_at(self.world.port).await?;
+        #[expect(clippy::cast_precision_loss, reason = "some 100,000")]
+        let everybody = (self.world.crowd.len() - BUYERS) as f64;
+        self.results.note("first_sight_per_s", everybody / began.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// The same at this port.
+    pub(super) async fn greet_at(&self, port: u16) -> Result<()> {
+        let everybody = self.world.crowd.len() - BUYERS;
         let plan = closed::Plan {
-            address: local(self.world.port),
+            address: local(port),
             connections: CONNECTIONS,
             warm_up: Duration::ZERO,
             duration: GREET_MAX,
@@ -81,8 +90,6 @@ impl Rig<'_> {
         let (report, work) = closed::run(plan, self.losers(BUYERS)).await?;
         let all = report.all();
         ensure!(all.refused == everybody as u64, "{all:?}: {}", work.complaint());
-        #[expect(clippy::cast_precision_loss, reason = "some 100,000")]
-        self.results.note("first_sight_per_s", everybody as f64 / began.elapsed().as_secs_f64());
         Ok(())
     }
 

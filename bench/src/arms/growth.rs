@@ -35,6 +35,12 @@ impl Rig<'_> {
         if is_wanted("depth") {
             self.depth().await?;
         }
+        if is_wanted("gateways") {
+            self.gateways().await?;
+        }
+        if is_wanted("partitions") {
+            self.partitions().await?;
+        }
         Ok(())
     }
 

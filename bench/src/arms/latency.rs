@@ -61,7 +61,9 @@ pub struct Step {
     pub accepted: Percentiles,
     /// Of those turned away.
     pub shed: Percentiles,
-    /// Processor time of each accepted booking, by process, µs; of the whole step.
+    /// Processor time of each accepted booking, by process, µs: of the whole step until nothing moves, with
+    /// the opening of its connections and those who are turned away; at half load also with the followers and
+    /// the probes.
     pub cpu_us: BTreeMap<&'static str, f64>,
 }
 
@@ -138,8 +140,8 @@ impl Rig<'_> {
         };
         let costs = Costs::begin(&self.world.parts());
         // Who follows ends when nobody can tell of a booking any more: the work is dropped at once.
-        let loaded = async { open::run(plan, work).await.map(|(report, _)| (report, costs.end())) };
-        let (report, costs) = if is_half {
+        let loaded = async { open::run(plan, work).await.map(|(report, _)| report) };
+        let report = if is_half {
             let lasts = self.pace.warm_up + self.pace.round;
             let beside = async {
                 tokio::try_join!(self.probed(lasts), self.empty_beside(lasts), self.follow(told))
@@ -154,6 +156,8 @@ impl Rig<'_> {
         } else {
             loaded.await?
         };
+        self.world.settle().await?;
+        let costs = costs.end();
         let all = report.counts.and(&report.warm_up);
         ensure!(all.failed == 0 && all.lost == 0, "{} failed, {} lost", all.failed, all.lost);
         self.balanced(after, all.accepted).await?;

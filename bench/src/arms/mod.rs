@@ -10,6 +10,7 @@ mod floor;
 mod growth;
 mod hot;
 mod latency;
+mod number;
 mod queue;
 mod size;
 mod spread;
@@ -148,12 +149,12 @@ const GROUPS: [(&str, &[&str]); 8] = [
     // others hold as few as they can write.
     ("hot", &["C1", "C3", "D3"]),
     ("spread", &["C2", "C4", "E1"]),
-    ("accept", &["A1", "A2", "D1", "D5"]),
     ("drain", &["C5"]),
+    ("accept", &["A1", "A2", "D1", "D5"]),
     ("latency", &["F1", "F3", "F4", "F5"]),
     ("queue", &["G2"]),
     // Last: what it puts on offer stays on offer.
-    (GROWTH, &["H1", "H3", "streams", "depth"]),
+    (GROWTH, &["H1", "H3", "streams", "depth", "gateways", "partitions"]),
 ];
 
 impl<'a> Rig<'a> {

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, ensure};
 use booking::AccountId;
 use e2e::Program;
 use e2e::accounts::{Account, Accounts, RedisUser};
-use e2e::system::{PARTITIONS, address, key_files, prepare_database, target};
+use e2e::system::{address, key_files, prepare_database, target};
 use ledger::audit::Part;
 use rush::audit::Probe;
 use rush::tokens::Minter;
@@ -49,6 +49,8 @@ pub struct World {
     pub crowd: Arc<Crowd>,
     /// Where the gateway's patients connect.
     pub port: u16,
+    /// What a gateway is told, but for its ports.
+    of_gateway: Settings,
     /// Who makes what is on offer.
     admin: AccountId,
     database: String,
@@ -61,16 +63,19 @@ pub struct World {
     postgres: Postgres,
 }
 
+/// What a program is told.
+type Settings = Vec<(&'static str, String)>;
+
 /// The processes whose processor time is told, by their names in the report.
 pub type Parts = Vec<(&'static str, u32)>;
 
 impl World {
-    /// Starts everything in `folder`, which is empty; returns when the programs are ready and
-    /// `patients` have accounts and tokens.
+    /// Starts everything in `folder`, which is empty, with so many partitions; returns when the programs
+    /// are ready and `patients` have accounts and tokens.
     ///
     /// # Errors
     /// If anything does not start.
-    pub async fn start(folder: &Path, patients: u32) -> Result<Self> {
+    pub async fn start(folder: &Path, partitions: u8, patients: u32) -> Result<Self> {
         let users = RedisUser::both_secret();
         let lines = users.each_ref().map(RedisUser::line);
         let lines = lines.each_ref().map(String::as_str);
@@ -84,13 +89,14 @@ impl World {
             ("SLOTRUSH_AMQP_URL", rabbit.url()),
             ("SLOTRUSH_DATABASE_URL", database.clone()),
             ("SLOTRUSH_QUEUE_PREFIX", unique()),
-            ("SLOTRUSH_PARTITIONS", PARTITIONS.to_string()),
+            ("SLOTRUSH_PARTITIONS", partitions.to_string()),
         ];
         let keys = folder.join("keys");
         let password = SecretString::from(unique());
         prepare_database(&shared, &keys, Some(&accounts), &password).await?;
-        let (gateway, [worker, reconciler], port) =
-            programs(&shared, &keys, &accounts, folder).await?;
+        let of_gateway = of_gateway(&shared, &keys, &accounts.gateway);
+        let (gateway, port) = start_gateway(&of_gateway, &folder.join("gateway.log")).await?;
+        let [worker, reconciler] = start_workers(&shared, &accounts.worker, folder).await?;
         let probe = Probe::new(&target(&shared)?)?;
         let admin = offer::find_admin(&database).await?;
         let minter = Minter::load(&keys.join(gateway::auth::keys::TOKEN_KEY))?;
@@ -103,6 +109,7 @@ impl World {
             probe,
             crowd,
             port,
+            of_gateway,
             admin,
             database,
             keys,
@@ -112,6 +119,36 @@ impl World {
             rabbit,
             postgres,
         })
+    }
+
+    /// Starts another one in a folder of this one's, beside it.
+    ///
+    /// # Errors
+    /// If anything does not start.
+    pub async fn beside(&self, name: &str, partitions: u8, patients: u32) -> Result<Self> {
+        let folder = self.folder.join(name);
+        std::fs::create_dir_all(&folder)?;
+        Self::start(&folder, partitions, patients).await
+    }
+
+    /// Stops everything, and deletes the data.
+    ///
+    /// # Errors
+    /// If the data can't be deleted.
+    pub fn end(self) -> Result<()> {
+        let folder = self.folder.clone();
+        drop(self);
+        Postgres::delete_elsewhere(&folder.join("postgres"));
+        std::fs::remove_dir_all(&folder).context("deleting the data")
+    }
+
+    /// Starts one more gateway, called `name`; it ends when it is dropped. Returns where its patients
+    /// connect, too.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn another_gateway(&self, name: &str) -> Result<(Program, u16)> {
+        start_gateway(&self.of_gateway, &self.folder.join(format!("{name}.log"))).await
     }
 
     /// Gives everybody a new token: one is good for a quarter of an hour, and a whole run takes longer.
@@ -214,46 +251,55 @@ impl World {
     }
 }
 
-async fn programs(
-    shared: &[(&'static str, String)],
-    keys: &Path,
-    accounts: &Accounts,
-    folder: &Path,
-) -> Result<(Program, [Program; 2], u16)> {
-    let settings = |account: &Account| {
-        let mut settings = shared.to_vec();
-        for (name, value) in &mut settings {
-            match *name {
-                "SLOTRUSH_REDIS_URL" => value.clone_from(&account.redis),
-                "SLOTRUSH_AMQP_URL" => value.clone_from(&account.amqp),
-                "SLOTRUSH_DATABASE_URL" => value.clone_from(&account.database),
-                _ => {}
-            }
+/// The settings that programs share, with the addresses of one's own account.
+fn with_account(shared: &Settings, account: &Account) -> Settings {
+    let mut settings = shared.clone();
+    for (name, value) in &mut settings {
+        match *name {
+            "SLOTRUSH_REDIS_URL" => value.clone_from(&account.redis),
+            "SLOTRUSH_AMQP_URL" => value.clone_from(&account.amqp),
+            "SLOTRUSH_DATABASE_URL" => value.clone_from(&account.database),
+            _ => {}
         }
-        settings
-    };
-    let (port, admin_port) = (free_port(), free_port());
-    let mut of_gateway = settings(&accounts.gateway);
-    of_gateway.extend(key_files(keys));
-    of_gateway.push(("SLOTRUSH_LISTEN", address(port)));
-    of_gateway.push(("SLOTRUSH_ADMIN_LISTEN", address(admin_port)));
+    }
+    settings
+}
+
+fn of_gateway(shared: &Settings, keys: &Path, account: &Account) -> Settings {
+    let mut settings = with_account(shared, account);
+    settings.extend(key_files(keys));
     // Everybody comes from an address of their own, which a header tells.
-    of_gateway.push(("SLOTRUSH_TRUSTED_PROXIES", "127.0.0.0/8".to_owned()));
-    let log = folder.join("gateway.log");
-    let mut gateway = Program::start("gateway", of_gateway, admin_port, log)?;
-    let worker = |name: &str, roles: &str| {
+    settings.push(("SLOTRUSH_TRUSTED_PROXIES", "127.0.0.0/8".to_owned()));
+    settings
+}
+
+async fn start_gateway(settings: &Settings, log: &Path) -> Result<(Program, u16)> {
+    let (port, admin_port) = (free_port(), free_port());
+    let mut settings = settings.clone();
+    settings.push(("SLOTRUSH_LISTEN", address(port)));
+    settings.push(("SLOTRUSH_ADMIN_LISTEN", address(admin_port)));
+    let mut gateway = Program::start("gateway", settings, admin_port, log.to_path_buf())?;
+    gateway.ready().await?;
+    Ok((gateway, port))
+}
+
+async fn start_workers(
+    shared: &Settings,
+    account: &Account,
+    folder: &Path,
+) -> Result<[Program; 2]> {
+    let start = |name: &str, roles: &str| {
         let admin_port = free_port();
-        let mut settings = settings(&accounts.worker);
+        let mut settings = with_account(shared, account);
         settings.push(("SLOTRUSH_WORKER_ADMIN_LISTEN", address(admin_port)));
         settings.push(("SLOTRUSH_WORKER_ROLES", roles.to_owned()));
         Program::start("booking-worker", settings, admin_port, folder.join(format!("{name}.log")))
     };
-    let mut workers = [worker("worker", "consume,relay")?, worker("reconciler", "reconcile")?];
-    gateway.ready().await?;
+    let mut workers = [start("worker", "consume,relay")?, start("reconciler", "reconcile")?];
     for worker in &mut workers {
         worker.ready().await?;
     }
-    Ok((gateway, workers, port))
+    Ok(workers)
 }
 
 /// Runs SQL with PostgreSQL's own client.
