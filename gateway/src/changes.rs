@@ -22,16 +22,22 @@ use crate::status::waiters::Waiters;
 const LOOK_EVERY: Duration = Duration::from_millis(75);
 /// … and while nobody does.
 const IDLE_LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How far a look reaches back …
-const OVERLAP_MS: i64 = 300;
-/// … and how far now and then, for a commit that took long. No statement may take longer.
-const LONG_OVERLAP_MS: i64 = 5_000;
-const LONG_OVERLAP_EVERY: Duration = Duration::from_secs(2);
+/// How far a look reaches back, and how often it does at least, the farthest first: now and then for a commit
+/// that took long. A statement of the worker may take ten seconds.
+const REACHES: [(i64, Duration); 3] = [
+    (FARTHEST_MS, Duration::from_secs(10)),
+    (5_000, Duration::from_secs(2)),
+    (300, Duration::ZERO),
+];
+const FARTHEST_MS: i64 = 12_000;
+/// Fewer rows are named at once: an imprint would cost as much.
+const NAMED_MAX: i64 = 200;
 const PAGE: u32 = 1_000;
 /// Pages read in one look at most: the rest comes in the next.
 const PAGES_MAX: usize = 50;
-/// Rows named as known at most. Others are sent again, which changes nothing.
-const KNOWN_MAX: usize = 100_000;
+/// Rows remembered as known at most: 30,000 a second. Others are sent again, which changes nothing but takes
+/// time.
+const KNOWN_MAX: usize = 400_000;
 const IDS_PER_QUERY_MAX: usize = 1_000;
 const FORGET_EVERY: Duration = Duration::from_hours(1);
 const DAY_MS: i64 = 86_400_000;
@@ -59,7 +65,8 @@ impl Changes {
     ) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut looked_at, mut looked_far_at, mut forgot_at) = (None, None, None);
+        let (mut looked_at, mut forgot_at) = (None, None);
+        let mut reached_at = [None; REACHES.len()];
         loop {
             ticks.tick().await;
             if is_due(forgot_at, FORGET_EVERY) {
@@ -75,16 +82,16 @@ impl Changes {
                 continue;
             }
             looked_at = Some(Instant::now());
-            let is_far = is_due(looked_far_at, LONG_OVERLAP_EVERY);
-            let overlap_ms = if is_far { LONG_OVERLAP_MS } else { OVERLAP_MS };
+            let reach = REACHES.iter().zip(&reached_at);
+            let reach = reach.take_while(|((_, every), at)| !is_due(**at, *every)).count();
+            let (overlap_ms, _) = REACHES[reach];
             match self.catch_up(ledger, memory, waiters, overlap_ms).await {
                 Ok(is_complete) => {
                     if is_complete {
                         memory.held.set_read();
                     }
-                    if is_far {
-                        looked_far_at = looked_at;
-                    }
+                    // Who reaches far reaches near.
+                    reached_at[reach..].fill(looked_at);
                 }
                 Err(error) => tracing::debug!(%error, "following the bookings failed"),
             }
@@ -103,7 +110,8 @@ impl Changes {
         let mut read = self.0.lock().await;
         let newest = read.newest;
         let mut since = UnixMs(newest.0.saturating_sub(overlap_ms).max(0));
-        if ledger.imprint(since, newest).await? == read.imprint(since) {
+        let known = read.imprint(since);
+        if known.rows() > NAMED_MAX && ledger.imprint(since, newest).await? == known {
             since = newest;
         }
         for _ in 0..PAGES_MAX {
@@ -150,7 +158,7 @@ impl Read {
             self.newest = self.newest.max(row.changed_at);
             self.known.push_back((row.changed_at, row.booking.id, row.version));
         }
-        let oldest = UnixMs(self.newest.0.saturating_sub(LONG_OVERLAP_MS));
+        let oldest = UnixMs(self.newest.0.saturating_sub(FARTHEST_MS));
         self.known.retain(|(changed_at, ..)| *changed_at >= oldest);
         while self.known.len() > KNOWN_MAX {
             self.known.pop_front();
@@ -243,9 +251,9 @@ mod tests {
     fn only_what_the_longest_look_reaches_is_kept() {
         let mut read = Read::default();
         read.note(&[change(1, 1, 10_000)]);
-        read.note(&[change(2, 1, 10_000 + LONG_OVERLAP_MS + 1)]);
+        read.note(&[change(2, 1, 10_000 + FARTHEST_MS + 1)]);
         assert_eq!(read.known.len(), 1);
-        let many: Vec<Change> = (0..1_000).map(|id| change(id, 1, 20_000)).collect();
+        let many: Vec<Change> = (0..10_000).map(|id| change(id, 1, 20_000)).collect();
         for _ in 0..=KNOWN_MAX / many.len() {
             read.note(&many);
         }

@@ -45,12 +45,16 @@ async fn sessions_on_offer_are_known_before_anybody_asks_and_new_limits_soon() -
 /// Its time of change is taken before its commit: when it is there to be seen, later ones were seen already.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_committed_late_is_found_behind_the_newest() -> anyhow::Result<()> {
-    const LATE: &str = "
-        INSERT INTO booking (id, partition, e, session_id, slot_id, patient_id, account_id, key_digest,
-            request_digest, state, number, accepted_at, changed_at)
-        SELECT id - (1 << 22), partition, e, session_id, slot_id, patient_id + 1000000, account_id,
-            key_digest, request_digest, state, number + 1, accepted_at, changed_at - interval '200 ms'
-        FROM booking";
+    // Each of these is a copy of the first booking, for somebody else.
+    let copy = |first: u32, last: u32, ago: &str| {
+        format!(
+            "INSERT INTO booking (id, partition, e, session_id, slot_id, patient_id, account_id,
+                 key_digest, request_digest, state, number, accepted_at, changed_at)
+             SELECT id - (n::bigint << 22), partition, e, session_id, slot_id, patient_id + n, account_id,
+                 key_digest, request_digest, state, number + n, accepted_at, changed_at - {ago}
+             FROM booking, generate_series({first}, {last}) n WHERE number = 1"
+        )
+    };
     let clinic = Clinic::open(Plan::of(&[3], 1)).await?;
     clinic.start_worker(false);
     let booked = clinic.book(0, clinic.slots[0], "k").await?;
@@ -61,11 +65,14 @@ async fn what_is_committed_late_is_found_behind_the_newest() -> anyhow::Result<(
         assert!(changes.catch_up(&clinic.ledger, &memory, &waiters, overlap_ms).await?);
         anyhow::Ok(())
     };
+    // So many that they are not named each time.
+    clinic.database.run(&copy(1_001, 2_000, "n * interval '10 us'")).await?;
     look(300).await?;
     let first = clinic.patients[0].1;
-    let late = PatientId::from(first.get() + 1_000_000);
-    assert!(memory.held.knows(first));
-    clinic.database.run(LATE).await?;
+    let somebody = |n| PatientId::from(first.get() + n);
+    assert!(memory.held.knows(first) && memory.held.knows(somebody(2_000)));
+    let late = somebody(3_000);
+    clinic.database.run(&copy(3_000, 3_000, "interval '200 ms'")).await?;
     look(100).await?;
     assert!(!memory.held.knows(late), "it is further back");
     look(300).await?;
