@@ -35,7 +35,7 @@ GRANT UPDATE (created_at) ON patient TO {gateway}, {worker};
 -- parked, which persists a booking.
 GRANT EXECUTE ON FUNCTION cancel_booking, lapse_booking, replay_parked, discard_parked,
     lease_worker_id, refresh_rotate, refresh_revoke, patient_add, session_create, release_create,
-    release_change TO {gateway};
+    release_change, sessions_of_release TO {gateway};
 GRANT SELECT, INSERT, UPDATE (created_at) ON account TO {gateway};
 GRANT SELECT, INSERT, UPDATE (used_at, revoked_at), DELETE ON refresh_token TO {gateway};
 GRANT SELECT, INSERT ON patient TO {gateway};

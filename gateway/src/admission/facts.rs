@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use ledger::Ledger;
 use ledger::catalogue::session::SessionFacts;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use crate::recent::Recent;
 
@@ -60,8 +60,10 @@ impl From<Limits> for LastRead {
     }
 }
 
-/// What never changes is kept through a whole rush, and while PostgreSQL is away for an hour or two.
+/// What never changes is kept through a whole rush. Of sessions on offer it is read again at half that
+/// time, so that it is known for half an hour at least while PostgreSQL is away.
 const TTL: Duration = Duration::from_hours(1);
+const READ_AGAIN_AFTER: Duration = Duration::from_mins(30);
 const SESSIONS_MAX: usize = 100_000;
 /// How long a session that was asked for, and is not there, is not asked for again by the way.
 const ASKED_TTL: Duration = Duration::from_secs(30);
@@ -72,21 +74,22 @@ const SESSIONS_PER_QUERY_MAX: usize = 200;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Between two questions for sessions of a release: nobody waits for them yet.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How often the sessions of a release are asked for, if PostgreSQL does not tell them in time.
-const TRIES: u32 = 3;
+/// How long a release is left alone after a fault, at most; the first time for one look.
+const LEFT_ALONE_MAX: Duration = Duration::from_mins(5);
 
 /// The facts of sessions, cached. Those on offer are read before the opening; others that are not known are
 /// looked up many at once, as patients ask for them.
 #[derive(Debug)]
 pub struct FactsCache {
     known: Arc<Known>,
-    asked: Recent<SessionId, ()>,
     questions: mpsc::Sender<Question>,
 }
 
 #[derive(Debug)]
 struct Known {
     sessions: Recent<SessionId, Arc<Facts>>,
+    /// Those asked for by the way.
+    asked: Recent<SessionId, ()>,
     /// Of hospitals with sessions that are known, and no others for longer than one look.
     limits: Mutex<HashMap<HospitalId, Arc<LastRead>>>,
 }
@@ -101,12 +104,15 @@ struct Question {
 impl FactsCache {
     /// Starts knowing nothing, and the tasks that ask.
     pub fn start(ledger: Ledger, clock: Arc<dyn Clock>) -> Self {
-        let sessions = Recent::new(TTL, SESSIONS_MAX);
-        let known = Arc::new(Known { sessions, limits: Mutex::default() });
+        // Each of its shards forgets by itself when it is full: with room for twice as many none does early.
+        let sessions = Recent::new(TTL, 2 * SESSIONS_MAX);
+        let asked = Recent::new(ASKED_TTL, SESSIONS_MAX);
+        let known = Arc::new(Known { sessions, asked, limits: Mutex::default() });
         let (questions, receiver) = mpsc::channel(WAITING_MAX);
         tokio::spawn(look_up_all(ledger.clone(), Arc::clone(&known), receiver));
+        tokio::spawn(read_limits(ledger.clone(), Arc::downgrade(&known)));
         tokio::spawn(look_ahead(ledger, clock, Arc::downgrade(&known)));
-        Self { known, asked: Recent::new(ASKED_TTL, SESSIONS_MAX), questions }
+        Self { known, questions }
     }
 
     /// Returns what is known at once. A session not known yet is looked up behind the caller's
@@ -114,11 +120,11 @@ impl FactsCache {
     pub fn peek(&self, session: SessionId) -> Option<Arc<Facts>> {
         let known = self.known.sessions.get(&session);
         if known.is_none()
-            && !self.asked.has(&session)
+            && !self.known.asked.has(&session)
             && self.questions.try_send(Question { session, asker: None }).is_ok()
         {
             // One look-up serves all who ask.
-            self.asked.put(session, ());
+            self.known.asked.put(session, ());
         }
         known
     }
@@ -148,8 +154,12 @@ impl FactsCache {
 async fn look_up_all(ledger: Ledger, known: Arc<Known>, mut questions: mpsc::Receiver<Question>) {
     let mut batch = Vec::new();
     while questions.recv_many(&mut batch, SESSIONS_PER_QUERY_MAX).await > 0 {
-        // A fault is told there: whoever waits hears that nothing is known, and may ask again.
-        let _ = known.look_up(&ledger, batch.iter().map(|question| question.session)).await;
+        let sessions = || batch.iter().map(|question| question.session);
+        let missing = sessions().filter(|session| !known.sessions.has(session)).collect();
+        if let Err(error) = known.look_up(&ledger, missing).await {
+            tracing::debug!(%error, "sessions could not be looked up");
+            sessions().for_each(|session| known.asked.forget(&session));
+        }
         for Question { session, asker } in batch.drain(..) {
             if let Some(asker) = asker {
                 // Whoever left meanwhile needs no answer.
@@ -159,41 +169,86 @@ async fn look_up_all(ledger: Ledger, known: Arc<Known>, mut questions: mpsc::Rec
     }
 }
 
-/// Reads what will be asked for: the sessions of each release that is preheated, once, and the limits of
-/// hospitals again and again. Ends with the cache.
-async fn look_ahead(ledger: Ledger, clock: Arc<dyn Clock>, known: Weak<Known>) {
-    let mut read = HashMap::new();
-    let mut ticks = interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+/// Reads the limits of hospitals again and again. Ends with the cache.
+async fn read_limits(ledger: Ledger, known: Weak<Known>) {
+    let mut ticks = looks();
     loop {
         ticks.tick().await;
         let Some(known) = known.upgrade() else { return };
-        let looked = async {
-            known.read_limits(&ledger).await?;
-            known.read_releases(&ledger, clock.now(), &mut read).await
-        };
-        if let Err(error) = looked.await {
-            tracing::debug!(%error, "sessions on offer are not looked up beforehand yet");
+        if let Err(error) = known.read_limits(&ledger).await {
+            tracing::debug!(%error, "the limits of hospitals are not read again yet");
         }
     }
 }
 
+/// Reads what will be asked for: the sessions of each release that is preheated. Ends with the cache.
+async fn look_ahead(ledger: Ledger, clock: Arc<dyn Clock>, known: Weak<Known>) {
+    let mut releases = HashMap::<ReleaseId, Reading>::new();
+    let mut ticks = looks();
+    loop {
+        ticks.tick().await;
+        let Some(known) = known.upgrade() else { return };
+        let windows = match ledger.windows().await {
+            Ok(windows) => windows,
+            Err(error) => {
+                tracing::debug!(%error, "releases could not be looked up");
+                continue;
+            }
+        };
+        releases.retain(|release, _| windows.iter().any(|window| window.release == *release));
+        for window in windows.iter().filter(|window| window.closes_at > clock.now()) {
+            let reading = releases.entry(window.release).or_default();
+            if reading.due.is_none_or(|due| due <= Instant::now()) {
+                let read = known.read_release(&ledger, window.release).await;
+                reading.note(window.release, read);
+            }
+        }
+    }
+}
+
+fn looks() -> Interval {
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks
+}
+
+/// When a release is to be read again.
+#[derive(Debug, Default)]
+struct Reading {
+    due: Option<Instant>,
+    faults: u32,
+}
+
+impl Reading {
+    fn note(&mut self, release_id: ReleaseId, read: Result<usize, ledger::Error>) {
+        let due_in = match read {
+            Ok(sessions) => {
+                tracing::debug!(%release_id, sessions, "sessions on offer are known");
+                self.faults = 0;
+                READ_AGAIN_AFTER
+            }
+            Err(error) => {
+                // Without them patients are served all the same, only less quickly.
+                tracing::warn!(%release_id, %error, "sessions on offer are not known yet");
+                self.faults += 1;
+                LEFT_ALONE_MAX.min(LOOK_EVERY * 2_u32.saturating_pow(self.faults - 1))
+            }
+        };
+        self.due = Some(Instant::now() + due_in);
+    }
+}
+
 impl Known {
-    /// Looks up the sessions that are not known.
     async fn look_up(
         &self,
         ledger: &Ledger,
-        sessions: impl Iterator<Item = SessionId>,
+        sessions: BTreeSet<SessionId>,
     ) -> Result<(), ledger::Error> {
-        let missing: BTreeSet<_> = sessions.filter(|id| !self.sessions.has(id)).collect();
-        if missing.is_empty() {
+        if sessions.is_empty() {
             return Ok(());
         }
-        let missing: Vec<_> = missing.into_iter().collect();
-        let found = ledger.session_facts(&missing).await.inspect_err(|error| {
-            tracing::debug!(%error, "sessions could not be looked up");
-        })?;
-        for (session, facts) in found {
+        let sessions: Vec<_> = sessions.into_iter().collect();
+        for (session, facts) in ledger.session_facts(&sessions).await? {
             self.sessions.put(session, Arc::new(self.read(facts)));
         }
         Ok(())
@@ -225,33 +280,20 @@ impl Known {
         Ok(())
     }
 
-    /// Reads the sessions of releases that patients can book of, or soon can. `read` tells how often each
-    /// was begun.
-    async fn read_releases(
+    /// Reads the sessions of a release, but for those read lately; returns how many it has.
+    async fn read_release(
         &self,
         ledger: &Ledger,
-        now: UnixMs,
-        read: &mut HashMap<ReleaseId, u32>,
-    ) -> Result<(), ledger::Error> {
-        let windows = ledger.windows().await?;
-        read.retain(|release, _| windows.iter().any(|window| window.release == *release));
-        for window in windows.iter().filter(|window| window.closes_at > now) {
-            let tries = read.entry(window.release).or_default();
-            if *tries >= TRIES {
-                continue;
-            }
-            *tries += 1;
-            let sessions = ledger.sessions_of_release(window.release, SESSIONS_MAX).await?;
-            let (began, count) = (Instant::now(), sessions.len());
-            for sessions in sessions.chunks(SESSIONS_PER_QUERY_MAX) {
-                self.look_up(ledger, sessions.iter().copied()).await?;
-                sleep(PAUSE).await;
-            }
-            *tries = TRIES;
-            let seconds = began.elapsed().as_secs_f64();
-            tracing::debug!(release_id = %window.release, count, seconds, "sessions looked up");
+        release: ReleaseId,
+    ) -> Result<usize, ledger::Error> {
+        let sessions = ledger.sessions_of_release(release, SESSIONS_MAX).await?;
+        let old = sessions.iter().filter(|session| self.sessions.get_younger(session).is_none());
+        let old: Vec<SessionId> = old.copied().collect();
+        for some in old.chunks(SESSIONS_PER_QUERY_MAX) {
+            self.look_up(ledger, some.iter().copied().collect()).await?;
+            sleep(PAUSE).await;
         }
-        Ok(())
+        Ok(sessions.len())
     }
 
     fn limits(&self) -> MutexGuard<'_, HashMap<HospitalId, Arc<LastRead>>> {

@@ -241,13 +241,11 @@ impl Ledger {
     ) -> Result<Vec<SessionId>, Error> {
         let ids: Vec<i64> = self
             .run(move |pool| async move {
-                sqlx::query_scalar(
-                    "SELECT DISTINCT session_id FROM slot WHERE release_id = $1 LIMIT $2",
-                )
-                .bind(release.get())
-                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-                .fetch_all(&pool)
-                .await
+                sqlx::query_scalar("SELECT sessions_of_release($1, $2)")
+                    .bind(release.get())
+                    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                    .fetch_all(&pool)
+                    .await
             })
             .await?;
         Ok(ids.into_iter().map(SessionId::from).collect())
