@@ -349,7 +349,8 @@ pub fn target(shared: &[(&'static str, String)]) -> Result<Target> {
         redis_url: value("SLOTRUSH_REDIS_URL")?.into(),
         amqp_url: value("SLOTRUSH_AMQP_URL")?.into(),
         queue_prefix: value("SLOTRUSH_QUEUE_PREFIX")?,
-        partitions: PartitionCount::new(PARTITIONS).context("1 to 64 partitions")?,
+        partitions: PartitionCount::new(value("SLOTRUSH_PARTITIONS")?.parse()?)
+            .context("1 to 64 partitions")?,
     })
 }
 
