@@ -34,8 +34,12 @@ pub struct Violation {
 /// Where an audit stands: what is judged next, and from which key on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Slots with their bookings and allotments, from this slot on, the first of its session.
-    Slots(i64),
+    /// The counts of slots, of their bookings and allotments, from this slot on, the first of its session.
+    Counts(i64),
+    /// Who is live in the sessions of slots, from this one on, the first of its session.
+    Live(i64),
+    /// The numbers given in slots, from this one on, the first of its session.
+    Numbers(i64),
     /// Ids of bookings.
     Ids(i64),
     /// Keys of patients' bookings, by patient.
@@ -46,11 +50,13 @@ pub enum Part {
 
 impl Part {
     /// Where an audit begins.
-    pub const FIRST: Self = Self::Slots(i64::MIN);
+    pub const FIRST: Self = Self::Counts(i64::MIN);
 
     const fn walk(self) -> (&'static str, i64) {
         match self {
-            Self::Slots(first) => ("slots", first),
+            Self::Counts(first) => ("counts", first),
+            Self::Live(first) => ("live", first),
+            Self::Numbers(first) => ("numbers", first),
             Self::Ids(first) => ("ids", first),
             Self::Keys(first) => ("keys", first),
             Self::Epochs => ("epochs", i64::MIN),
@@ -60,8 +66,12 @@ impl Part {
     /// What comes after this part, which went up to `last`; `None` at the end.
     const fn after(self, last: i64) -> Option<Self> {
         match (self, last.checked_add(1)) {
-            (Self::Slots(_), Some(next)) => Some(Self::Slots(next)),
-            (Self::Slots(_), None) => Some(Self::Ids(i64::MIN)),
+            (Self::Counts(_), Some(next)) => Some(Self::Counts(next)),
+            (Self::Counts(_), None) => Some(Self::Live(i64::MIN)),
+            (Self::Live(_), Some(next)) => Some(Self::Live(next)),
+            (Self::Live(_), None) => Some(Self::Numbers(i64::MIN)),
+            (Self::Numbers(_), Some(next)) => Some(Self::Numbers(next)),
+            (Self::Numbers(_), None) => Some(Self::Ids(i64::MIN)),
             (Self::Ids(_), Some(next)) => Some(Self::Ids(next)),
             (Self::Ids(_), None) => Some(Self::Keys(i64::MIN)),
             (Self::Keys(_), Some(next)) => Some(Self::Keys(next)),
@@ -142,7 +152,11 @@ mod tests {
     fn parts_follow_each_other_without_a_gap_to_the_end() {
         let mut part = Part::FIRST;
         for next in [
-            (511, Part::Slots(512)),
+            (511, Part::Counts(512)),
+            (i64::MAX, Part::Live(i64::MIN)),
+            (255, Part::Live(256)),
+            (i64::MAX, Part::Numbers(i64::MIN)),
+            (767, Part::Numbers(768)),
             (i64::MAX, Part::Ids(i64::MIN)),
             (7, Part::Ids(8)),
             (i64::MAX, Part::Keys(i64::MIN)),

@@ -53,8 +53,11 @@ impl World {
 
     /// What an audit that leaves out those slots judges next.
     pub(super) fn without_past(&self, next: Part) -> Part {
+        let is_past = |first| self.has_past && first >= FIRST << 8;
         match next {
-            Part::Slots(first) if self.has_past && first >= FIRST << 8 => Part::Ids(i64::MIN),
+            Part::Counts(first) if is_past(first) => Part::Live(i64::MIN),
+            Part::Live(first) if is_past(first) => Part::Numbers(i64::MIN),
+            Part::Numbers(first) if is_past(first) => Part::Ids(i64::MIN),
             other => other,
         }
     }

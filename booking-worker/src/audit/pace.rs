@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 /// Work that is done without a rest: with few slots that is the whole pass.
-const AT_ONCE: Duration = Duration::from_millis(100);
+const AT_ONCE: Duration = Duration::from_millis(10);
+/// How much longer than its share asks for the audit rests at most.
+const LONGER_MAX: f64 = 4.0;
 
 /// Keeps the audit to its share of the time.
 #[derive(Debug)]
@@ -21,8 +23,10 @@ impl Pace {
 
     /// How long to rest after a part that took so long.
     ///
-    /// Never longer than between two passes: on a machine that is so busy that a part takes seconds,
-    /// most of them were spent waiting for it.
+    /// Work that lasts twice as long at one go keeps twice as many waiting, each twice as long, so the rest
+    /// after it is four times as long: what takes long is a session with many thousands of bookings, which
+    /// can't be judged in two parts, or any on a busy machine. But never longer than between two passes: of
+    /// a part that takes seconds most were spent waiting.
     pub(super) fn after(&mut self, took: Duration, is_done: bool) -> Duration {
         self.worked += took;
         if !is_done && self.worked < AT_ONCE {
@@ -32,8 +36,9 @@ impl Pace {
         if is_done {
             return self.every;
         }
-        let share = u32::from(self.share_percent.clamp(1, 100));
-        (worked * (100 - share) / share).min(self.every)
+        let longer = worked.div_duration_f64(AT_ONCE).clamp(1.0, LONGER_MAX);
+        let share = f64::from(self.share_percent.clamp(1, 100));
+        worked.mul_f64(longer * (100.0 - share) / share).min(self.every)
     }
 }
 
@@ -47,7 +52,7 @@ mod tests {
     fn few_slots_are_audited_at_once_and_then_as_often_as_was_wanted() {
         let mut pace = Pace::new(EVERY, 2);
         for _ in 0..9 {
-            assert_eq!(pace.after(Duration::from_millis(10), false), Duration::ZERO);
+            assert_eq!(pace.after(Duration::from_millis(1), false), Duration::ZERO);
         }
         assert_eq!(pace.after(Duration::from_millis(5), true), EVERY);
     }
@@ -57,13 +62,24 @@ mod tests {
         let mut pace = Pace::new(EVERY, 2);
         let (mut worked, mut rested) = (Duration::ZERO, Duration::ZERO);
         for _ in 0..1_000 {
-            let took = Duration::from_millis(30);
+            let took = Duration::from_millis(5);
             worked += took;
             rested += pace.after(took, false);
         }
         assert_eq!(worked * 49, rested);
         let mut all = Pace::new(EVERY, 100);
         assert_eq!(all.after(Duration::from_secs(5), false), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_takes_twice_as_long_is_followed_by_four_times_the_rest() {
+        let after = |ms| Pace::new(EVERY * 100, 2).after(Duration::from_millis(ms), false);
+        assert_eq!(after(20), after(10) * 4);
+        assert_eq!(
+            after(400),
+            after(40) * 10,
+            "and no less than a quarter of the share in the end"
+        );
     }
 
     #[test]

@@ -202,6 +202,7 @@ impl Start<'_> {
         settings.push(("SLOTRUSH_WORKER_ADMIN_LISTEN", address(admin_port)));
         // So that a broken invariant is found while it lasts.
         settings.push(("SLOTRUSH_AUDIT_INTERVAL_SECONDS", "1".to_owned()));
+        settings.push(("SLOTRUSH_AUDIT_SHARE_PERCENT", "50".to_owned()));
         let log = self.folder.join(format!("booking-worker-{number}.log"));
         let program = Program::start("booking-worker", settings, admin_port, log)?;
         program.arm(DISTORTIONS)?;

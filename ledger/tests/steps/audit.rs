@@ -157,7 +157,7 @@ async fn a_walk_through_the_parts_finds_what_the_whole_audit_finds_and_once() ->
     ];
     let world = five_sessions().await?;
     let parts = walk(&world).await?;
-    let of_slots = parts.iter().filter(|(part, _)| matches!(part, Part::Slots(_))).count();
+    let of_slots = parts.iter().filter(|(part, _)| matches!(part, Part::Counts(_))).count();
     ensure!((5..=7).contains(&of_slots), "one part for each session: {parts:?}");
     ensure!(parts.iter().all(|(_, found)| found.is_empty()), "sound: {parts:?}");
     for session in [1, 3, 5] {
@@ -167,7 +167,7 @@ async fn a_walk_through_the_parts_finds_what_the_whole_audit_finds_and_once() ->
             let whole = world.ledger.audit().await?.len();
             let found: Vec<_> =
                 walk(&world).await?.into_iter().filter(|(_, f)| !f.is_empty()).collect();
-            let [(Part::Slots(first), names)] = &found[..] else { bail!("{found:?}") };
+            let [(Part::Counts(first), names)] = &found[..] else { bail!("{found:?}") };
             ensure!(first >> 8 == session || *first == i64::MIN, "session {session}: {found:?}");
             ensure!(names.len() == whole && names.iter().all(|n| *n == invariant), "{found:?}");
         }
@@ -212,7 +212,7 @@ async fn a_part_reads_its_range_only_whatever_was_planned_before() -> Result<()>
                 FROM pg_stat_user_tables WHERE relname = 'slot'";
     let before = world.number(read).await?;
     let audited = world.ledger.audit_part(Part::FIRST, 100).await?;
-    ensure!(audited.next.is_some_and(|next| matches!(next, Part::Slots(_))), "{audited:?}");
+    ensure!(audited.next.is_some_and(|next| matches!(next, Part::Counts(_))), "{audited:?}");
     let count = async || Ok::<_, anyhow::Error>(world.number(read).await? - before);
     // Counters arrive a moment later.
     testkit::eventually("the counters", SOON, || async { count().await.ok().filter(|n| *n > 0) })
