@@ -2,15 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use booking::message::{BOOKINGS_PER_ENVELOPE_MAX, Message};
 use booking::{Booking, Partition};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 use crate::publisher::Published;
 
 /// Whole messages that may wait: barriers and relayed envelopes, whose senders wait for each.
 const MESSAGES_WAITING_MAX: usize = 64;
+/// How long an envelope may be under way before the next leaves without it. Longer than most take: what
+/// leaves early is less full, and a message costs what it costs however few share it.
+const HOLD_UP_MAX: Duration = Duration::from_millis(5);
 
 /// A booking that waits. Dropped unanswered, it leaves its caller uncertain.
 pub(crate) struct Entry {
@@ -37,19 +42,59 @@ pub(crate) struct Inlet {
 /// The side that takes out, shared by the partition's lanes.
 pub(crate) struct Backlog {
     pub(crate) partition: Partition,
+    hold_up: Duration,
+    /// Whose turn it is, and when the last envelope left. Held while a lane waits for its turn.
+    turn: Mutex<Option<Instant>>,
     bookings: Mutex<mpsc::Receiver<Entry>>,
+    under_way: Arc<UnderWay>,
     messages: Mutex<mpsc::Receiver<Parcel>>,
+}
+
+/// Envelopes that left and did not end.
+#[derive(Default)]
+struct UnderWay {
+    count: AtomicUsize,
+    ended: Notify,
+}
+
+/// Bookings that leave together. Counts as under way until it is dropped.
+pub(crate) struct Load {
+    pub(crate) entries: Vec<Entry>,
+    _under_way: Departed,
+}
+
+struct Departed(Arc<UnderWay>);
+
+impl Departed {
+    fn now(under_way: &Arc<UnderWay>) -> Self {
+        under_way.count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(under_way))
+    }
+}
+
+impl Drop for Departed {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+        self.0.ended.notify_one();
+    }
 }
 
 /// Opens an empty backlog.
 pub(crate) fn backlog(partition: Partition, waiting_max: usize) -> (Inlet, Backlog) {
+    held_up(partition, waiting_max, HOLD_UP_MAX)
+}
+
+fn held_up(partition: Partition, waiting_max: usize, hold_up: Duration) -> (Inlet, Backlog) {
     let waiting_max = waiting_max.max(1);
     let (bookings, booking_receiver) = mpsc::channel(waiting_max);
     let (messages, message_receiver) = mpsc::channel(MESSAGES_WAITING_MAX);
     let inlet = Inlet { bookings, messages, waiting: Arc::default(), waiting_max };
     let backlog = Backlog {
         partition,
+        hold_up,
+        turn: Mutex::new(None),
         bookings: Mutex::new(booking_receiver),
+        under_way: Arc::default(),
         messages: Mutex::new(message_receiver),
     };
     (inlet, backlog)
@@ -78,13 +123,24 @@ impl Inlet {
 }
 
 impl Backlog {
-    /// Waits for a booking and takes what else is there, up to an envelope; empty once nobody can
-    /// put in any more. Cancelling it loses nothing.
-    pub(crate) async fn next_bookings(&self) -> Vec<Entry> {
+    /// Waits for its turn and a booking, and takes what else is there, up to an envelope; empty once nobody
+    /// can put in any more. Cancelling it loses nothing.
+    ///
+    /// It is a lane's turn when no envelope is under way, or the last one has been for too long.
+    pub(crate) async fn next_bookings(&self) -> Load {
+        let mut last_left = self.turn.lock().await;
+        while let Some(left) = *last_left
+            && self.under_way.count.load(Ordering::Acquire) > 0
+        {
+            tokio::select! {
+                () = self.under_way.ended.notified() => {}
+                () = sleep_until(left + self.hold_up) => break,
+            }
+        }
         let mut entries = Vec::new();
-        let mut receiver = self.bookings.lock().await;
-        receiver.recv_many(&mut entries, BOOKINGS_PER_ENVELOPE_MAX).await;
-        entries
+        self.bookings.lock().await.recv_many(&mut entries, BOOKINGS_PER_ENVELOPE_MAX).await;
+        *last_left = Some(Instant::now());
+        Load { entries, _under_way: Departed::now(&self.under_way) }
     }
 
     /// Waits for a message; `None` once nobody can put in any more. Cancelling it loses nothing.
@@ -118,5 +174,71 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use booking::{Epoch, UnixMs};
+
+    use super::*;
+
+    const P: Partition = Partition::new(0);
+    const NEVER: Duration = Duration::from_hours(1);
+
+    fn booking(id: i64) -> Booking {
+        let digest = booking::Digest::of_key("k");
+        Booking {
+            id: id.into(),
+            epoch: Epoch(1),
+            slot: 256.into(),
+            patient: 1.into(),
+            account: 1.into(),
+            key: digest,
+            request: digest,
+            accepted_at: UnixMs(0),
+        }
+    }
+
+    fn ids(load: &Load) -> Vec<i64> {
+        load.entries.iter().map(|entry| entry.booking.id.get()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_an_envelope_is_under_way_leaves_together_when_it_ended() {
+        let (inlet, backlog) = held_up(P, 100, NEVER);
+        let _answers: Vec<_> = (1..=3).map(|id| inlet.offer(booking(id))).collect();
+        let first = backlog.next_bookings().await;
+        assert_eq!(ids(&first), [1, 2, 3], "with nothing under way at once");
+        let mut next = std::pin::pin!(backlog.next_bookings());
+        let _more: Vec<_> = (4..=5).map(|id| inlet.offer(booking(id))).collect();
+        assert!(futures::poll!(&mut next).is_pending());
+        drop(first);
+        assert_eq!(ids(&next.await), [4, 5]);
+    }
+
+    #[tokio::test]
+    async fn an_envelope_that_is_under_way_for_long_holds_nobody_up() {
+        let hold_up = Duration::from_millis(20);
+        let (inlet, backlog) = held_up(P, 100, hold_up);
+        let _answers = inlet.offer(booking(1));
+        let _first = backlog.next_bookings().await;
+        let (_more, began) = (inlet.offer(booking(2)), Instant::now());
+        let _second = backlog.next_bookings().await;
+        let _more = inlet.offer(booking(3));
+        assert_eq!(ids(&backlog.next_bookings().await), [3]);
+        assert!(began.elapsed() >= hold_up * 2, "one after the other");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_turn_is_dropped_with_the_rest() {
+        let (inlet, backlog) = held_up(P, 100, NEVER);
+        let _first = inlet.offer(booking(1));
+        let _under_way = backlog.next_bookings().await;
+        let second = inlet.offer(booking(2)).expect("there is room");
+        let mut next = std::pin::pin!(backlog.next_bookings());
+        assert!(futures::poll!(&mut next).is_pending());
+        backlog.drain();
+        assert!(second.await.is_err(), "its caller knows at once");
     }
 }

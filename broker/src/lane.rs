@@ -1,7 +1,8 @@
 //! A lane: one confirming channel of a partition, with at most one message under way.
 //!
-//! Self-clocking: an idle lane sends what is there at once; while its confirm is awaited, what
-//! arrives gathers for the next envelope. The envelope is the unit of certainty.
+//! Self-clocking: with no envelope under way what is there is sent at once; while a confirm is awaited, what
+//! arrives gathers for the next envelope. If that takes long, another lane goes ahead with it: a broker that
+//! stands still for a moment is then behind by little. The envelope is the unit of certainty.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,11 +69,12 @@ impl Lane {
     }
 
     async fn carry_bookings(&self) -> Result<Result<(), Doubt>, Finished> {
-        let entries = tokio::select! {
+        let load = tokio::select! {
             biased;
-            entries = self.backlog.next_bookings() => entries,
+            load = self.backlog.next_bookings() => load,
             () = self.road.finish.cancelled() => return Err(Finished),
         };
+        let entries = load.entries;
         if entries.is_empty() {
             return Err(Finished);
         }

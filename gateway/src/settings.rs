@@ -125,9 +125,8 @@ pub struct Calls {
     /// How long a statement of PostgreSQL may run (ms)
     #[arg(long, env = "SLOTRUSH_STATEMENT_TIMEOUT_MS", default_value_t = 3_000, value_name = "MS")]
     pub statement_timeout_ms: u64,
-    /// Publishing channels per partition: with more of them fewer bookings share a message, and each costs
-    /// more
-    #[arg(long, env = "SLOTRUSH_PUBLISH_LANES", default_value_t = 1, value_name = "COUNT")]
+    /// Publishing channels per partition: a further one is used while the confirm of a message takes long
+    #[arg(long, env = "SLOTRUSH_PUBLISH_LANES", default_value_t = 3, value_name = "COUNT")]
     pub publish_lanes: usize,
     /// How long RabbitMQ may take to confirm before a booking is answered "pending" (ms)
     #[arg(long, env = "SLOTRUSH_CONFIRM_TIMEOUT_MS", default_value_t = 1_000, value_name = "MS")]
