@@ -106,6 +106,9 @@ pub(crate) struct Probe {
     /// How long
     #[arg(long, default_value_t = 5.0)]
     pub(crate) seconds: f64,
+    /// How long of that before confirms count
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) warm_up_seconds: f64,
     /// Time between two messages, ms
     #[arg(long, default_value_t = 10)]
     pub(crate) every_ms: u64,

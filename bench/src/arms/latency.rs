@@ -176,7 +176,7 @@ impl Rig<'_> {
 
     /// B5: how long the broker takes to confirm one message at that moment.
     async fn probed(&self, lasts: Duration) -> Result<f64> {
-        self.other.probe(lasts).await
+        self.other.probe(lasts, self.pace.warm_up).await
     }
 
     /// How long an empty answer takes at that moment.

@@ -38,6 +38,9 @@ pub enum Arrivals {
     },
 }
 
+/// How long idle connections may take to close.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
+
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -114,6 +117,8 @@ struct Shared<W> {
     /// Wakes each of them.
     called: Vec<Notify>,
     is_over: Cell<bool>,
+    /// A request ended, or was not sent.
+    ended: Notify,
     tally: RefCell<Tally>,
 }
 
@@ -143,6 +148,7 @@ async fn drive<W: Work>(plan: Plan, work: W) -> io::Result<(Report, W)> {
         idle: RefCell::default(),
         called: (0..plan.connections).map(|_| Notify::new()).collect(),
         is_over: Cell::new(false),
+        ended: Notify::new(),
         tally: RefCell::new(Tally { in_flight: vec![None; plan.connections], ..Tally::default() }),
     });
     let mut senders = JoinSet::new();
@@ -151,8 +157,9 @@ async fn drive<W: Work>(plan: Plan, work: W) -> io::Result<(Report, W)> {
     }
     let end = offer(&plan, &shared, &timer, start).await?;
     shared.is_over.set(true);
+    let _ = timeout(plan.drain, shared.rest()).await;
     shared.called.iter().for_each(Notify::notify_one);
-    let _ = timeout(plan.drain, async { while senders.join_next().await.is_some() {} }).await;
+    let _ = timeout(CLOSE_MAX, async { while senders.join_next().await.is_some() {} }).await;
     senders.shutdown().await;
     let shared = Rc::into_inner(shared).ok_or_else(|| io::Error::other("a sender did not end"))?;
     let counted_from = shared.counted_from;
@@ -211,6 +218,7 @@ async fn send<W: Work>(shared: Rc<Shared<W>>, index: usize, connection: Connecti
         };
         let Some(mut open) = shared.take_open(connection.take()).await else {
             shared.tally.borrow_mut().unsent(job.intended >= shared.counted_from);
+            shared.ended.notify_one();
             sleep(RECONNECT_PAUSE).await;
             continue;
         };
@@ -232,6 +240,14 @@ impl<W> Shared<W> {
             }
         } else {
             self.tally.borrow_mut().unsent(job.intended >= self.counted_from);
+        }
+    }
+
+    /// Waits for the last answers. Closing thousands of idle connections takes tens of milliseconds, in
+    /// which nobody would read them.
+    async fn rest(&self) {
+        while !self.waiting.borrow().is_empty() || self.tally.borrow().is_anything_in_flight() {
+            self.ended.notified().await;
         }
     }
 
@@ -261,6 +277,7 @@ impl<W> Shared<W> {
         let mut tally = self.tally.borrow_mut();
         tally.in_flight[index] = None;
         tally.end(intended, intended >= self.counted_from, ended);
+        self.ended.notify_one();
     }
 
     /// Counts what did not end: in flight is lost, waiting is unsent.
@@ -285,6 +302,10 @@ impl Tally {
         } else {
             self.warm_up.count(ended);
         }
+    }
+
+    fn is_anything_in_flight(&self) -> bool {
+        self.in_flight.iter().any(Option::is_some)
     }
 
     fn unsent(&mut self, is_counted: bool) {

@@ -116,13 +116,15 @@ impl Other {
     }
 
     /// Publishes a message now and then for as long, each confirmed; returns the 99th percentile of the
-    /// time that took, ms.
+    /// time that took after a warm-up, from when each was due, ms.
     ///
     /// # Errors
     /// If it does not end well.
-    pub async fn probe(&self, lasts: Duration) -> Result<f64> {
+    pub async fn probe(&self, lasts: Duration, warm_up: Duration) -> Result<f64> {
         let mut probe = self.command("probe", &format!("direct.{}", testkit::unique()))?;
-        let printed = output(probe.args(["--seconds", &lasts.as_secs_f64().to_string()])).await?;
+        probe.args(["--seconds", &lasts.as_secs_f64().to_string()]);
+        probe.args(["--warm-up-seconds", &warm_up.as_secs_f64().to_string()]);
+        let printed = output(&mut probe).await?;
         printed.parse().with_context(|| format!("no figure: {printed}"))
     }
 
