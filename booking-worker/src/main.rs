@@ -14,7 +14,7 @@ fn main() -> ExitCode {
 
 fn start(settings: &Settings) -> anyhow::Result<()> {
     settings.check()?;
-    telemetry::init(&settings.telemetry, &broker::MUTED_LOG_TARGETS)?;
+    let _last_lines = telemetry::init(&settings.telemetry, &broker::MUTED_LOG_TARGETS)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.threads.into())
         .enable_all()

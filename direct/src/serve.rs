@@ -53,7 +53,7 @@ struct Booked {
 
 /// Serves until it is told to stop.
 pub(crate) async fn run(serve: Serve) -> anyhow::Result<()> {
-    service::telemetry::init(&serve.telemetry, &[])?;
+    let _last_lines = service::telemetry::init(&serve.telemetry, &[])?;
     // Counted as in the gateway, though nobody reads it.
     let _metrics = Metrics::install();
     let pool = tables::connect(&serve.database).await?;

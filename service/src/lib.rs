@@ -11,6 +11,7 @@ pub mod admin;
 pub mod health;
 mod interruption;
 mod log_line;
+mod log_lines;
 pub mod open_files;
 mod process;
 pub mod settings;

@@ -14,7 +14,10 @@ use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::fmt::time::SystemTime;
 
 use crate::log_line::JsonLine;
+use crate::log_lines::LogLines;
 use crate::settings::Invalid;
+
+pub use crate::log_lines::LastLines;
 
 /// Upper bounds of `*_seconds` histograms: a hold takes about 1 ms, a rush drains in seconds.
 const SECONDS: [f64; 16] = [
@@ -49,18 +52,20 @@ pub enum Format {
     Text,
 }
 
-/// Installs the logger, on standard error; once per process.
+/// Installs the logger, on standard error; once per process. Lines are gathered for a moment: what comes back
+/// is to be kept until the program ends.
 ///
 /// Nothing is ever logged from the `muted` targets, whatever the filter says: libraries that put
 /// payloads in their lines, or errors that the crate around them expects and reports itself.
-pub fn init(settings: &Settings, muted: &[&str]) -> anyhow::Result<()> {
+pub fn init(settings: &Settings, muted: &[&str]) -> anyhow::Result<LastLines> {
     let mut filter = EnvFilter::try_new(&settings.log).map_err(|_| {
         Invalid::new("SLOTRUSH_LOG", "expected a filter such as info,gateway=debug")
     })?;
     for target in muted {
         filter = filter.add_directive(format!("{target}=off").parse()?);
     }
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let (lines, last) = LogLines::start(std::io::stderr()).context("no thread for the log")?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
     match settings.log_format {
         Format::Json => {
             let json = lines.fmt_fields(JsonFields::new());
@@ -69,7 +74,8 @@ pub fn init(settings: &Settings, muted: &[&str]) -> anyhow::Result<()> {
         Format::Text => lines.with_ansi(false).try_init(),
     }
     .map_err(|error| anyhow!(error))
-    .context("the logger is installed already")
+    .context("the logger is installed already")?;
+    Ok(last)
 }
 
 /// The process's metrics, rendered on `/metrics`.

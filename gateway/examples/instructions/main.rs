@@ -29,6 +29,7 @@ use gateway::server::Peer;
 use gateway::server::body::{Deadlines, TimedBody};
 use gateway::settings::Cli;
 use http_body_util::BodyExt;
+use service::telemetry::LastLines;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -97,6 +98,7 @@ struct Stage {
     service: Router,
     shutdown: CancellationToken,
     _links: CancellationToken,
+    _last_lines: LastLines,
 }
 
 impl Stage {
@@ -115,7 +117,7 @@ impl Stage {
         ensure!(won.status().0 == 202, "the one place is sold");
         clinic.stop_gateway().await?;
         let settings = Cli::try_parse_from(&clinic.cli)?.settings;
-        service::telemetry::init(&settings.telemetry, &broker::MUTED_LOG_TARGETS)?;
+        let last_lines = service::telemetry::init(&settings.telemetry, &broker::MUTED_LOG_TARGETS)?;
         let (shutdown, links) = (CancellationToken::new(), CancellationToken::new());
         let addresses = settings.stores.addresses()?;
         let app = gateway::start(settings, &addresses, &shutdown, &links)?;
@@ -128,7 +130,8 @@ impl Stage {
             // A token's signature is checked once in its life; that is not what is counted here.
             ensure!(app.tokens.verify(token).is_some(), "the token is good");
         }
-        Ok(Self { clinic, service: gateway::routes::service(&app), shutdown, _links: links })
+        let service = gateway::routes::service(&app);
+        Ok(Self { clinic, service, shutdown, _links: links, _last_lines: last_lines })
     }
 
     fn wish(&self, patient: usize, slot: usize, key: &str) -> Request<Body> {
