@@ -3,7 +3,7 @@
 //! A *pass* judges every invariant over everything there is, in parts: ranges of slots, ids and keys in
 //! PostgreSQL ([`ledger::audit::Part`]), then Redis session by session. No part takes longer when there
 //! is more of everything, and between parts the audit rests, so that it takes its share of one core
-//! and no more ([`pace`]); with a million slots a pass lasts minutes, with few one moment.
+//! and no more ([`pace`]); with a million slots a pass lasts minutes, with some thousand a second or two.
 
 mod board;
 mod pace;
@@ -100,14 +100,15 @@ pub(crate) async fn run(
             began = None;
             continue;
         }
-        let started = Instant::now();
         if looked.is_none_or(|at| at.elapsed() >= every) {
-            looked = Some(started);
+            looked = Some(Instant::now());
             ask(&servers, &mut asking).await;
             if auditing.note(audit.look_again(&servers).await).is_none() {
                 continue;
             }
         }
+        // What was waited for elsewhere is no work.
+        let started = Instant::now();
         let pass_began = *began.get_or_insert(started);
         if let Some(is_done) = auditing.note(audit.step(&servers).await) {
             wait = pace.after(started.elapsed(), is_done);

@@ -36,7 +36,8 @@ pub(crate) struct Road {
     pub(crate) certify: Option<Certify>,
     pub(crate) link: watch::Receiver<Link>,
     pub(crate) confirm_timeout: Duration,
-    /// Ends the lanes once nothing waits.
+    /// Ends the lanes once nothing waits that is theirs to take: the rest is left to whoever has an envelope
+    /// under way.
     pub(crate) finish: CancellationToken,
 }
 

@@ -14,9 +14,10 @@ use std::time::Duration;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How long lines are gathered: as much is lost of a program that is killed.
+/// How long lines are gathered. As much is lost of a program that is killed, or more if whoever reads the log
+/// is slow.
 const GATHER: Duration = Duration::from_millis(5);
-/// Bytes that are gathered at most; with more, whoever brings a line writes them.
+/// Bytes that are gathered; with more, whoever brings a line writes them, or waits for who does.
 const GATHERED_MAX: usize = 256 * 1024;
 
 /// Takes lines and writes them to `out`. Cheap to clone.

@@ -121,6 +121,7 @@ impl Redis {
             "save \"\"".to_owned(),
             "appendonly yes".to_owned(),
             "appendfsync everysec".to_owned(),
+            // As in deploy/redis/redis.conf.
             "auto-aof-rewrite-min-size 128mb".to_owned(),
             "maxmemory-policy noeviction".to_owned(),
             "repl-backlog-ttl 0".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Work that is done without a rest: with few slots that is the whole pass.
+/// Work that is done without a rest.
 const AT_ONCE: Duration = Duration::from_millis(10);
 /// How much longer than its share asks for the audit rests at most.
 const LONGER_MAX: f64 = 4.0;

@@ -192,6 +192,54 @@ async fn an_id_or_a_key_twice_in_two_sessions_is_found_by_parts() -> Result<()> 
     Ok(())
 }
 
+const NUMBER_TWICE: &str = "DROP INDEX booking_slot_number_key;
+    UPDATE booking SET number = 1 WHERE number IS NOT NULL";
+const LIVE_TWICE: &str = "DROP INDEX booking_session_patient_key;
+    UPDATE booking SET patient_id = 1";
+const ELSEWHERE: &str = "ALTER TABLE booking DROP CONSTRAINT booking_session_check;
+    UPDATE booking SET session_id = session_id + 1 WHERE patient_id = 2";
+
+async fn broken_by(corruption: &str) -> Result<World> {
+    let (world, slot) = World::on_offer(5).await?;
+    world.persist(&bookings(2, slot)).await?;
+    world.run(corruption).await?;
+    Ok(world)
+}
+
+#[tokio::test]
+async fn what_is_twice_in_a_session_is_found_by_parts_and_who_is_in_another() -> Result<()> {
+    for (corruption, wanted, invariant) in [
+        (NUMBER_TWICE, Part::Numbers(0), "N1"),
+        (LIVE_TWICE, Part::Live(0), "I5"),
+        (ELSEWHERE, Part::Counts(0), "I5"),
+    ] {
+        let mut found = walk(&broken_by(corruption).await?).await?;
+        found.retain(|(_, names)| !names.is_empty());
+        let [(part, names)] = &found[..] else { bail!("{corruption}: {found:?}") };
+        ensure!(std::mem::discriminant(part) == std::mem::discriminant(&wanted), "{part:?}");
+        ensure!(names == &[invariant], "{corruption}: {names:?}");
+    }
+    Ok(())
+}
+
+/// Workers of the version before ask for all that is about slots at once.
+#[tokio::test]
+async fn the_version_before_is_told_the_same() -> Result<()> {
+    let asked = "SELECT count(found.*) FROM (VALUES (-9223372036854775808)) AS asked (first)
+        CROSS JOIN LATERAL audit_part('slots', first, audit_last('slots', first, 5000)) found";
+    for (corruption, count) in [
+        (NUMBER_TWICE, 1),
+        (LIVE_TWICE, 1),
+        (ELSEWHERE, 1),
+        ("UPDATE slot SET escrowed = 0", 1),
+        ("", 0),
+    ] {
+        let world = broken_by(corruption).await?;
+        ensure!(world.number(asked).await? == count, "{corruption}");
+    }
+    Ok(())
+}
+
 /// A part that is planned as if the tables were still empty holds each row against each.
 #[tokio::test]
 async fn a_part_reads_its_range_only_whatever_was_planned_before() -> Result<()> {
