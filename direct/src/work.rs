@@ -14,11 +14,12 @@ use lapin::options::{
     ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::settings::{Fill, Probe, Queue, Work};
 use crate::{tables, ways};
@@ -92,17 +93,29 @@ pub(crate) async fn probe(probe: &Probe) -> anyhow::Result<()> {
     let (_connection, channel) = open(&probe.queue).await?;
     declare(&channel, &probe.queue.queue).await?;
     let persistent = BasicProperties::default().with_delivery_mode(PERSISTENT);
-    let mut clock = tokio::time::interval(Duration::from_millis(probe.every_ms.max(1)));
-    clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     let counted_from = began + Duration::from_secs_f64(probe.warm_up_seconds);
     let until = began + Duration::from_secs_f64(probe.seconds);
+    let mut clock = ticks(began, Duration::from_millis(probe.every_ms.max(1)), until);
     let (mut under_way, mut took) = (FuturesUnordered::new(), Vec::new());
     let mut is_over = false;
     while !is_over || !under_way.is_empty() {
         tokio::select! {
-            due = clock.tick(), if !is_over => {
-                is_over = due >= until;
+            biased;
+            Some((due, confirmed)) = under_way.next() => {
+                let (due, confirmed): (Instant, Confirmation) = (due, confirmed?);
+                if !confirmed.is_ack() {
+                    bail!("the broker did not take a message");
+                }
+                if due >= counted_from {
+                    took.push(due.elapsed());
+                }
+            }
+            due = clock.recv(), if !is_over => {
+                let Some(due) = due else {
+                    is_over = true;
+                    continue;
+                };
                 if under_way.len() >= UNCONFIRMED_MAX {
                     bail!("the broker confirms nothing");
                 }
@@ -112,14 +125,6 @@ pub(crate) async fn probe(probe: &Probe) -> anyhow::Result<()> {
                     channel.basic_publish("".into(), queue, options, b"{}", persistent.clone()).await?;
                 under_way.push(async move { (due, confirm.await) });
             }
-            Some((due, confirmed)) = under_way.next() => {
-                if !confirmed?.is_ack() {
-                    bail!("the broker did not take a message");
-                }
-                if due >= counted_from {
-                    took.push(due.elapsed());
-                }
-            }
         }
     }
     took.sort_unstable();
@@ -127,6 +132,20 @@ pub(crate) async fn probe(probe: &Probe) -> anyhow::Result<()> {
     println!("{}", p99.as_secs_f64() * 1_000.0);
     channel.queue_delete(probe.queue.queue.as_str().into(), QueueDeleteOptions::default()).await?;
     Ok(())
+}
+
+/// Tells when each message is due. A thread of its own, because the runtime's timer is up to two
+/// milliseconds late: as long as many confirms take.
+fn ticks(first: Instant, every: Duration, until: Instant) -> mpsc::UnboundedReceiver<Instant> {
+    let (tell, told) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        let mut due = first;
+        while due < until && tell.send(due).is_ok() {
+            due += every;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+    });
+    told
 }
 
 /// Persists what is in the queue and prints one JSON object.

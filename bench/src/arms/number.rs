@@ -27,6 +27,9 @@ const PATIENTS: u32 = 20_000;
 impl Rig<'_> {
     /// The same connections, spread over more gateways.
     pub(super) async fn gateways(&mut self) -> Result<()> {
+        // What was played before takes longer than tokens last.
+        self.world.renew_tokens()?;
+        self.greet().await?;
         let mut more = Vec::new();
         for (count, arm) in GATEWAYS {
             (self.say)(&format!("growth: {count} gateways"));

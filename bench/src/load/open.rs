@@ -131,7 +131,7 @@ struct Tally {
     waited: Latency,
     reconnects: u64,
     connect_failures: u64,
-    /// Intended starts of what is in flight, by connection.
+    /// Intended starts of what is in flight, or about to be, by connection.
     in_flight: Vec<Option<Instant>>,
 }
 
@@ -157,9 +157,10 @@ async fn drive<W: Work>(plan: Plan, work: W) -> io::Result<(Report, W)> {
     }
     let end = offer(&plan, &shared, &timer, start).await?;
     shared.is_over.set(true);
-    let _ = timeout(plan.drain, shared.rest()).await;
-    shared.called.iter().for_each(Notify::notify_one);
-    let _ = timeout(CLOSE_MAX, async { while senders.join_next().await.is_some() {} }).await;
+    if timeout(plan.drain, shared.rest()).await.is_ok() {
+        shared.called.iter().for_each(Notify::notify_one);
+        let _ = timeout(CLOSE_MAX, async { while senders.join_next().await.is_some() {} }).await;
+    }
     senders.shutdown().await;
     let shared = Rc::into_inner(shared).ok_or_else(|| io::Error::other("a sender did not end"))?;
     let counted_from = shared.counted_from;
@@ -216,13 +217,14 @@ async fn send<W: Work>(shared: Rc<Shared<W>>, index: usize, connection: Connecti
             shared.called[index].notified().await;
             continue;
         };
+        // From now on: what waits for a connection to be opened again is not forgotten either.
+        shared.tally.borrow_mut().in_flight[index] = Some(job.intended);
         let Some(mut open) = shared.take_open(connection.take()).await else {
-            shared.tally.borrow_mut().unsent(job.intended >= shared.counted_from);
-            shared.ended.notify_one();
+            shared.not_sent(index, job.intended);
             sleep(RECONNECT_PAUSE).await;
             continue;
         };
-        shared.depart(index, job.intended);
+        shared.depart(job.intended);
         let judge = |answer: &Answer<'_>| shared.work.borrow_mut().judge(answer);
         let ended = exchange(&mut open, &job.request, judge).await;
         shared.end(index, job.intended, &ended);
@@ -265,12 +267,17 @@ impl<W> Shared<W> {
         opened
     }
 
-    fn depart(&self, index: usize, intended: Instant) {
-        let mut tally = self.tally.borrow_mut();
-        tally.in_flight[index] = Some(intended);
+    fn depart(&self, intended: Instant) {
         if intended >= self.counted_from {
-            tally.waited.record(intended.elapsed());
+            self.tally.borrow_mut().waited.record(intended.elapsed());
         }
+    }
+
+    fn not_sent(&self, index: usize, intended: Instant) {
+        let mut tally = self.tally.borrow_mut();
+        tally.in_flight[index] = None;
+        tally.unsent(intended >= self.counted_from);
+        self.ended.notify_one();
     }
 
     fn end(&self, index: usize, intended: Instant, ended: &Ended) {

@@ -84,7 +84,7 @@ async fn what_could_not_be_sent_is_unsent_and_what_is_not_answered_lost() {
     assert_eq!(report.unsent, report.offered - 4);
     // The first was meant to start 200 ms before the end.
     let lost = report.latencies.percentiles()[&Outcome::Lost];
-    assert!(lost.count == 4 && lost.p50_ms >= 190.0, "{lost:?}");
+    assert!(lost.count == 4 && (190.0..4_000.0).contains(&lost.p50_ms), "{lost:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
