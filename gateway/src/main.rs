@@ -26,8 +26,7 @@ async fn act(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Serve => {
             settings.check()?;
-            let _last_lines =
-                service::telemetry::init(&settings.telemetry, &broker::MUTED_LOG_TARGETS)?;
+            let _lines = service::telemetry::init(&settings.telemetry, &broker::MUTED_LOG_TARGETS)?;
             let shutdown = service::shutdown::on_signal();
             let listener = server::listen(settings.listen, settings.server.backlog)?;
             let admin = service::settings::listen("SLOTRUSH_ADMIN_LISTEN", settings.admin_listen);
