@@ -3,7 +3,7 @@
 //! A *pass* judges every invariant over everything there is, in parts: ranges of slots, ids and keys in
 //! PostgreSQL ([`ledger::audit::Part`]), then Redis session by session. No part takes longer when there
 //! is more of everything, and between parts the audit rests, so that it takes its share of one core
-//! and no more ([`pace`]); with a million slots a pass lasts minutes, with some thousand a second or two.
+//! and no more ([`pace`]); with a million slots a pass lasts minutes, with some thousand some seconds.
 
 mod board;
 mod pace;
