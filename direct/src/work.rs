@@ -134,8 +134,8 @@ pub(crate) async fn probe(probe: &Probe) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tells when each message is due. A thread of its own, because the runtime's timer is up to two
-/// milliseconds late: as long as many confirms take.
+/// Tells when each message is due. A thread of its own, because the runtime's timer goes by whole
+/// milliseconds: too coarse beside goals of one to five.
 fn ticks(first: Instant, every: Duration, until: Instant) -> mpsc::UnboundedReceiver<Instant> {
     let (tell, told) = mpsc::unbounded_channel();
     std::thread::spawn(move || {

@@ -20,7 +20,7 @@ const GATHER: Duration = Duration::from_millis(5);
 /// Bytes that are gathered; with more, whoever brings a line writes them, or waits for who does.
 const GATHERED_MAX: usize = 256 * 1024;
 
-/// Takes lines and writes them to `out`. Cheap to clone.
+/// Takes lines and writes them to `out`.
 pub(crate) struct LogLines<W>(Arc<Shared<W>>);
 
 struct Shared<W> {
