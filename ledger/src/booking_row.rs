@@ -4,6 +4,7 @@ use booking::{
     AccountId, Booking, BookingId, DepartmentId, Epoch, HospitalId, Partition, PatientId, Reason,
     SlotId, State, UnixMs,
 };
+use futures::FutureExt as _;
 
 use crate::column;
 use crate::release::unix_ms;
@@ -263,7 +264,7 @@ impl Ledger {
     ) -> Result<Vec<Change>, Error> {
         let (ids, versions) = columns(known);
         let rows: Vec<StoredChange> = self
-            .run(move |pool| async move {
+            .run_kept(move |connection| {
                 sqlx::query_as(concat!(
                     "SELECT ",
                     booking_columns!(),
@@ -282,11 +283,11 @@ impl Ledger {
                      LIMIT $4",
                 ))
                 .bind(since.0)
-                .bind(ids)
-                .bind(versions)
+                .bind(ids.clone())
+                .bind(versions.clone())
                 .bind(i64::from(limit))
-                .fetch_all(&pool)
-                .await
+                .fetch_all(connection)
+                .boxed()
             })
             .await?;
         Ok(rows.into_iter().map(StoredChange::read).collect::<Result<_, _>>()?)

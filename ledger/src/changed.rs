@@ -5,9 +5,9 @@
 //! tells later whether the row is still what it was.
 
 use booking::BookingId;
-use sqlx::pool::PoolConnection;
+use futures::FutureExt as _;
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow as _, Postgres, Row as _};
+use sqlx::{FromRow as _, Row as _};
 
 use crate::booking_row::{BookingRow, StoredBooking, booking_columns, columns};
 use crate::{Error, Ledger};
@@ -26,56 +26,15 @@ pub struct Changed {
     pub count: ChangeCount,
 }
 
-/// Asks for the count again and again. Keeps a connection of the pool: to take one and give it back is
-/// two more questions, and this one is asked thousands of times a second.
-#[derive(Debug)]
-pub struct Counting {
-    ledger: Ledger,
-    connection: Option<PoolConnection<Postgres>>,
-}
-
-impl Counting {
-    /// Starts without a connection.
-    pub const fn of(ledger: Ledger) -> Self {
-        Self { ledger, connection: None }
-    }
-
-    /// Returns how many transactions have changed bookings.
-    ///
-    /// # Errors
-    /// As any other question. A connection that broke since the last one is replaced.
-    pub async fn count(&mut self) -> Result<ChangeCount, Error> {
-        let kept = self.connection.take();
-        let (count, connection) = self
-            .ledger
-            .run(move |pool| async move {
-                if let Some(kept) = kept
-                    && let Ok(counted) = count_over(kept).await
-                {
-                    return Ok(counted);
-                }
-                count_over(pool.acquire().await?).await
-            })
-            .await?;
-        // Unless it is the only one there may be.
-        let has_others = self.ledger.pool.options().get_max_connections() > 1;
-        self.connection = has_others.then_some(connection);
-        Ok(ChangeCount(count))
-    }
-}
-
-async fn count_over(
-    mut connection: PoolConnection<Postgres>,
-) -> Result<(i64, PoolConnection<Postgres>), sqlx::Error> {
-    let count = sqlx::query_scalar("SELECT sum(changes)::bigint FROM changed_bookings");
-    let count = count.fetch_one(&mut *connection).await?;
-    Ok((count, connection))
-}
-
 impl Ledger {
     /// Returns how many transactions have changed bookings.
     pub async fn change_count(&self) -> Result<ChangeCount, Error> {
-        Counting::of(self.clone()).count().await
+        let count = self.run_kept(|connection| {
+            sqlx::query_scalar("SELECT sum(changes)::bigint FROM changed_bookings")
+                .fetch_one(connection)
+                .boxed()
+        });
+        Ok(ChangeCount(count.await?))
     }
 
     /// Returns the rows of these ids whose version is not the one named. One statement, because the
@@ -84,7 +43,7 @@ impl Ledger {
     pub async fn find_changed(&self, known: &[(BookingId, i64)]) -> Result<Changed, Error> {
         let (ids, versions) = columns(known);
         let found: Vec<PgRow> = self
-            .run(move |pool| async move {
+            .run_kept(move |connection| {
                 sqlx::query(concat!(
                     "SELECT c.count, ",
                     booking_columns!(),
@@ -95,10 +54,10 @@ impl Ledger {
                            SELECT k.id, k.version
                            FROM unnest($1::bigint[], $2::bigint[]) AS k (id, version))",
                 ))
-                .bind(ids)
-                .bind(versions)
-                .fetch_all(&pool)
-                .await
+                .bind(ids.clone())
+                .bind(versions.clone())
+                .fetch_all(connection)
+                .boxed()
             })
             .await?;
         read(&found).map_err(Error::from)

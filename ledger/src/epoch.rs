@@ -1,6 +1,7 @@
 //! Epochs and their allotments: steps R2, R4, R6, R9, W6 and the check G3 of the protocol.
 
 use booking::{Booking, Epoch, Nonce, Partition, ReleaseId, SessionId, SlotId, Term};
+use futures::FutureExt as _;
 
 use crate::booking_row::{StoredBooking, booking_columns};
 use crate::column;
@@ -132,7 +133,7 @@ impl Ledger {
         partitions: Vec<i16>,
         numbers: Vec<i64>,
     ) -> Result<Vec<bool>, Error> {
-        self.run(move |pool| async move {
+        self.run_kept(move |connection| {
             sqlx::query_scalar(
                 "SELECT coalesce(epoch.state = 'open', false)
                  FROM unnest($1::smallint[], $2::bigint[]) WITH ORDINALITY
@@ -140,10 +141,10 @@ impl Ledger {
                  LEFT JOIN epoch ON epoch.partition = asked.partition AND epoch.e = asked.e
                  ORDER BY asked.at",
             )
-            .bind(partitions)
-            .bind(numbers)
-            .fetch_all(&pool)
-            .await
+            .bind(partitions.clone())
+            .bind(numbers.clone())
+            .fetch_all(connection)
+            .boxed()
         })
         .await
     }

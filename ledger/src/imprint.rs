@@ -1,6 +1,7 @@
 //! Whether anything changed that is not known yet, told without sending it.
 
 use booking::{BookingId, UnixMs};
+use futures::FutureExt as _;
 
 use crate::{Error, Ledger};
 
@@ -36,7 +37,7 @@ impl Ledger {
     /// Returns the imprint of all bookings that changed at `from` or later, and before `to`.
     pub async fn imprint(&self, from: UnixMs, to: UnixMs) -> Result<Imprint, Error> {
         let (count, mixed) = self
-            .run(move |pool| async move {
+            .run_kept(move |connection| {
                 sqlx::query_as(
                     "SELECT count(*),
                          coalesce(bit_xor(((b.id >> 31) * 2147483629)
@@ -47,8 +48,8 @@ impl Ledger {
                 )
                 .bind(from.0)
                 .bind(to.0)
-                .fetch_one(&pool)
-                .await
+                .fetch_one(connection)
+                .boxed()
             })
             .await?;
         Ok(Imprint { count, mixed })

@@ -25,6 +25,7 @@ pub mod epoch;
 mod gate;
 pub mod grants;
 pub mod imprint;
+mod kept;
 pub mod lease;
 pub mod parked;
 pub mod patient;

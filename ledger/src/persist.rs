@@ -69,9 +69,9 @@ impl Ledger {
         let partition = column::stored_partition(partition);
         let wave = std::sync::Arc::new(wave);
         let rows: Vec<PersistedRow> = self
-            .run_again(move |pool| {
+            .run_kept_again(move |connection| {
                 let wave = std::sync::Arc::clone(&wave);
-                async move {
+                Box::pin(async move {
                     sqlx::query_as(
                         "SELECT id, outcome, state, reason, number
                          FROM persist_bookings($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -85,9 +85,9 @@ impl Ledger {
                     .bind(&wave.keys)
                     .bind(&wave.requests)
                     .bind(&wave.accepted_ms)
-                    .fetch_all(&pool)
+                    .fetch_all(connection)
                     .await
-                }
+                })
             })
             .await?;
         let read = |row: &PersistedRow| {

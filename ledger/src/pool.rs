@@ -9,6 +9,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use crate::gate::Gate;
+use crate::kept::Kept;
 
 /// How to reach PostgreSQL.
 #[derive(Clone, Debug)]
@@ -110,6 +111,7 @@ pub struct Ledger {
     /// How long a caller waits for an answer at most; the work itself goes on.
     pub(crate) answer_within: Duration,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) kept: Arc<Kept>,
 }
 
 impl Ledger {
@@ -144,7 +146,8 @@ impl Ledger {
                 })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool, answer_within: answer_within(settings), gate: Arc::default() })
+        let kept = Kept::of(&pool);
+        Ok(Self { pool, answer_within: answer_within(settings), gate: Arc::default(), kept })
     }
 
     /// Applies the migrations, under sqlx's own lock.

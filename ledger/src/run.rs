@@ -67,19 +67,27 @@ impl Ledger {
         Work: Fn(PgPool) -> Answer,
         Answer: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
-        for attempt in 1..ATTEMPTS_MAX {
-            match self.run(&work).await {
-                Err(Error::Contended) => {
-                    // Two that met once should not meet again in step.
-                    let up_to_us = 500 << attempt;
-                    let pause_us = rand::rng().random_range(0..up_to_us);
-                    tokio::time::sleep(Duration::from_micros(pause_us)).await;
-                }
-                answer => return answer,
-            }
-        }
-        self.run(&work).await
+        again(|| self.run(&work)).await
     }
+}
+
+/// Asks a few times while another writer is met.
+pub(crate) async fn again<T, Asked>(ask: impl Fn() -> Asked) -> Result<T, Error>
+where
+    Asked: Future<Output = Result<T, Error>>,
+{
+    for attempt in 1..ATTEMPTS_MAX {
+        match ask().await {
+            Err(Error::Contended) => {
+                // Two that met once should not meet again in step.
+                let up_to_us = 500 << attempt;
+                let pause_us = rand::rng().random_range(0..up_to_us);
+                tokio::time::sleep(Duration::from_micros(pause_us)).await;
+            }
+            answer => return answer,
+        }
+    }
+    ask().await
 }
 
 impl Error {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ledger::Ledger;
-use ledger::changed::{ChangeCount, Counting};
+use ledger::changed::ChangeCount;
 use tokio::sync::Notify;
 
 /// How often all others get their turn before a query, at most …
@@ -90,13 +90,12 @@ impl Watermark {
     }
 
     async fn ask_on(self, ledger: Ledger) {
-        let mut counting = Counting::of(ledger);
         loop {
             self.0.is_wanted.notified().await;
             self.gather().await;
             // Before the query: who comes from here on may know of a change that it does not see.
             let round = std::mem::take(&mut *self.next());
-            let answer = counting.count().await;
+            let answer = ledger.change_count().await;
             let answer = answer.inspect_err(|error| tracing::debug!(%error, "not counted")).ok();
             if let Some(count) = answer {
                 self.note(count);
