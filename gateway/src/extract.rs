@@ -32,7 +32,24 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        read(request, BODY_BYTES_MAX).await.map(Self)
+        Self::read(json_body(request)?).await
+    }
+}
+
+impl<T: DeserializeOwned> Json<T> {
+    /// Reads what [`json_body`] took from a request.
+    pub async fn read(body: Body) -> Result<Self, Problem> {
+        read(body, BODY_BYTES_MAX).await.map(Self)
+    }
+}
+
+/// Takes the body of a request, if the request says that it is JSON. A handler that waits keeps nothing else
+/// of the request then.
+pub fn json_body(request: Request) -> Result<Body, Problem> {
+    if is_json(request.headers()) && !is_encoded(request.headers()) {
+        Ok(request.into_body())
+    } else {
+        Err(Code::UnsupportedMediaType.into())
     }
 }
 
@@ -44,7 +61,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for WideJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        read(request, WIDE_BODY_BYTES_MAX).await.map(Self)
+        read(json_body(request)?, WIDE_BODY_BYTES_MAX).await.map(Self)
     }
 }
 
@@ -101,13 +118,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-async fn read<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, Problem> {
-    if !is_json(request.headers()) || is_encoded(request.headers()) {
-        return Err(Code::UnsupportedMediaType.into());
-    }
-    let bytes = to_bytes(request.into_body(), bytes_max)
-        .await
-        .map_err(|fault| read_fault(&fault, bytes_max))?;
+async fn read<T: DeserializeOwned>(body: Body, bytes_max: usize) -> Result<T, Problem> {
+    let bytes = to_bytes(body, bytes_max).await.map_err(|fault| read_fault(&fault, bytes_max))?;
     parse(&bytes)
 }
 

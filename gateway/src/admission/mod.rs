@@ -97,12 +97,12 @@ pub enum Admitted {
 }
 
 /// Decides over a wish whose patient is the account's own.
-pub async fn admit(app: &App, wish: Wish) -> Admitted {
+pub async fn admit(app: &App, wish: &Wish) -> Admitted {
     let partition = app.partitions.of_session(wish.slot.session());
-    let first = app.memory.by_key(&wish);
-    let standing = match recall(app, &wish, first.as_deref()) {
+    let first = app.memory.by_key(wish);
+    let standing = match recall(app, wish, first.as_deref()) {
         Standing::AlreadyBooked | Standing::LimitReached(_) => {
-            Box::pin(doubt::resolve(app, &wish, partition)).await
+            Box::pin(doubt::resolve(app, wish, partition)).await
         }
         sure @ (Standing::Free | Standing::Replay(_) | Standing::KeyReused) => Ok(sure),
     };
@@ -111,7 +111,7 @@ pub async fn admit(app: &App, wish: Wish) -> Admitted {
         Err(outcome) => outcome,
     };
     if let Some(first) = first {
-        repeat::check(&first, &wish, &outcome);
+        repeat::check(&first, wish, &outcome);
     }
     app.memory.outcomes.note(outcome.word());
     outcome
@@ -119,21 +119,19 @@ pub async fn admit(app: &App, wish: Wish) -> Admitted {
 
 /// Does what the standing of the patient allows. The ways of the few are in boxes: they are large, and
 /// whoever is refused from memory would carry room for them.
-async fn act(app: &App, wish: Wish, partition: Partition, standing: Standing) -> Admitted {
+async fn act(app: &App, wish: &Wish, partition: Partition, standing: Standing) -> Admitted {
     match standing {
         Standing::Replay(id) => {
-            Box::pin(finish(app, false, replay::answer(app.clone(), id, wish))).await
+            finish(app, false, Box::pin(replay::answer(app.clone(), id, *wish))).await
         }
         Standing::KeyReused => Admitted::KeyReused,
         Standing::AlreadyBooked => Admitted::AlreadyBooked,
         Standing::LimitReached(limit) => Admitted::LimitReached(limit),
-        Standing::Free => match known_refusal(app, &wish, partition).await {
+        Standing::Free => match known_refusal(app, wish, partition).await {
             Some(refusal) => Admitted::Refused(refusal),
             None => match closed_gate(app, partition) {
                 Some(outcome) => outcome,
-                None => {
-                    Box::pin(finish(app, true, place::take(app.clone(), wish, partition))).await
-                }
+                None => finish(app, true, place::take(app.clone(), *wish, partition)).await,
             },
         },
     }
@@ -185,22 +183,28 @@ fn closed_gate(app: &App, partition: Partition) -> Option<Admitted> {
 
 /// Does what must not be cancelled when the client goes away.
 /// The delay of what is new tells whether bookings stand in line.
-async fn finish(
-    app: &App,
-    is_new: bool,
-    work: impl Future<Output = Admitted> + Send + 'static,
-) -> Admitted {
-    let Some(place) = app.room.enter() else { return Admitted::Overloaded };
-    let id = crate::request_id::current().unwrap_or_default();
-    let work = async move {
-        let outcome = crate::request_id::scope(id, work).await;
-        if is_new && matches!(outcome, Admitted::Accepted(_)) {
-            place.carried();
+///
+/// What it returns is small: the work is boxed here, once, and nothing around it keeps room for it.
+fn finish<W>(app: &App, is_new: bool, work: W) -> impl Future<Output = Admitted> + Send + use<W>
+where
+    W: Future<Output = Admitted> + Send + 'static,
+{
+    let under_way = app.room.enter().map(|place| {
+        let id = crate::request_id::current().unwrap_or_default();
+        let work = crate::request_id::scope(id, work).map(move |outcome| {
+            if is_new && matches!(outcome, Admitted::Accepted(_)) {
+                place.carried();
+            }
+            outcome
+        });
+        Unbroken::new(&app.tasks, AssertUnwindSafe(work).catch_unwind())
+    });
+    async {
+        match under_way {
+            Some(work) => work.await.unwrap_or(Admitted::Overloaded),
+            None => Admitted::Overloaded,
         }
-        outcome
-    };
-    let work = AssertUnwindSafe(work).catch_unwind();
-    Unbroken::new(&app.tasks, work).await.unwrap_or(Admitted::Overloaded)
+    }
 }
 
 impl Admitted {

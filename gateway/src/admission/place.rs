@@ -22,7 +22,7 @@ const FACTS_WAIT: Duration = Duration::from_millis(200);
 /// Later than any release ends: a hold "at" this time answers who came before and sells nothing.
 const AFTER_ALL_RELEASES: UnixMs = UnixMs(1 << 52);
 
-/// Takes a place for a wish, or tells why there is none.
+/// Takes a place for a wish, or tells why there is none. The ways of the few are in boxes.
 pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
     let reserved = app.memory.keys_in_flight.reserve(&wish);
     // Looked at again behind the reservation: whoever had the key until then is remembered now.
@@ -54,7 +54,7 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
                 return publish(&app, accepted).await;
             }
             Ok(Hold::Replayed { id, epoch, live: _ }) => {
-                return replay::held(app, id, epoch, wish).await;
+                return Box::pin(replay::held(app, id, epoch, wish)).await;
             }
             Ok(Hold::KeyReused) => {
                 app.memory.note_refused(id);
@@ -77,7 +77,9 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
             }
             Ok(Hold::Paused) => return refuse(&app, &booking, Refusal::Paused, started),
             Ok(Hold::Closed) => return refuse(&app, &booking, Refusal::Closed, started),
-            Ok(Hold::NotPreheated) => return explain(&app, &booking, now, started).await,
+            Ok(Hold::NotPreheated) => {
+                return Box::pin(explain(&app, &booking, now, started)).await;
+            }
             Ok(Hold::Shut | Hold::Fenced) => return Admitted::Recovering,
             // When unknown, it may have run. The outbox then has the booking, and the relay
             // carries it; the client's next try finds it by its key.

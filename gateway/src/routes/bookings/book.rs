@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use axum::extract::{FromRequest, FromRequestParts, Request, State};
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::LOCATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -14,7 +15,7 @@ use crate::admission::refusals::Refusal;
 use crate::admission::{Admitted, Wish, admit};
 use crate::app::App;
 use crate::auth::Identity;
-use crate::extract::Json;
+use crate::extract::{Json, json_body};
 use crate::limits::Allowance;
 use crate::problem::{Code, Problem};
 use crate::status::view::{self, BookingView};
@@ -71,24 +72,50 @@ impl FromRequestParts<App> for Booker {
         (status = 200, description = "The same request came before and has its answer", body = BookingView),
     )
 )]
-pub(super) async fn book(State(app): State<App>, booker: Booker, request: Request) -> Response {
-    let answer = answer(&app, &booker.identity, request).await;
-    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
-    if let Some(allowance) = booker.allowance {
-        allowance.write(response.headers_mut());
+pub(super) fn book(
+    State(app): State<App>,
+    booker: Booker,
+    request: Request,
+) -> impl Future<Output = Response> + Send {
+    // Read here and let go: a future that is handed the request has room for it in each of its parts.
+    let sent = Sent::read(request);
+    async move {
+        let answer = answer(&app, &booker.identity, sent).await;
+        let mut response = answer.unwrap_or_else(IntoResponse::into_response);
+        if let Some(allowance) = booker.allowance {
+            allowance.write(response.headers_mut());
+        }
+        response
     }
-    response
 }
 
-async fn answer(app: &App, identity: &Identity, request: Request) -> Result<Response, Problem> {
-    let key = idempotency_key(request.headers())?.to_owned();
-    let Json(NewBooking { slot_id, patient_id }) = Json::from_request(request, app).await?;
+/// What a request brings.
+struct Sent {
+    key: String,
+    wish: Body,
+}
+
+impl Sent {
+    /// What is wrong is in a box: few are, and all would carry room for it.
+    fn read(request: Request) -> Result<Self, Box<Problem>> {
+        let key = idempotency_key(request.headers())?.to_owned();
+        Ok(Self { key, wish: json_body(request)? })
+    }
+}
+
+async fn answer(
+    app: &App,
+    identity: &Identity,
+    sent: Result<Sent, Box<Problem>>,
+) -> Result<Response, Problem> {
+    let Sent { key, wish } = sent.map_err(|problem| *problem)?;
+    let Json(NewBooking { slot_id, patient_id }) = Json::read(wish).await?;
     app.limits.admit_session(slot_id.session())?;
     if !app.patients.acts_for(identity, patient_id).await? {
         return Err(Code::NotFound.into());
     }
     let wish = Wish::new(identity.account, slot_id, patient_id, &key);
-    write(app, &wish, admit(app, wish).await).await
+    write(app, &wish, admit(app, &wish).await).await
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
