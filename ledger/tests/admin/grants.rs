@@ -38,7 +38,7 @@ async fn each_role_may_do_what_its_program_does_and_nothing_else() -> Result<()>
     let names = (gateway.0.parse()?, worker.0.parse()?);
     owner.grant(&names.0, &names.1).await?;
     owner.grant(&names.0, &names.1).await.context("again")?;
-    let owner = World { ledger: Ledger::start(&settings(&gateway.1))?, _database: database };
+    let owner = World { ledger: Ledger::start(&settings(&gateway.1))?, database };
     // A clinic and its release, made as the gateway; what the worker does, as the worker.
     let admin = owner.account("boss", Role::Admin).await?;
     owner.clinic("Second").await?;

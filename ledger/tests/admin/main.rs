@@ -15,6 +15,7 @@ use ledger::catalogue::{
     Rank, SessionCreated,
 };
 use ledger::{Ledger, Settings};
+use sqlx::{Connection as _, PgConnection};
 use testkit::Database;
 
 /// 2026-03-02T08:00:00+08:00.
@@ -23,7 +24,7 @@ pub(crate) const MORNING: UnixMs = UnixMs(1_772_409_600_000);
 /// A fresh ledger. The database lives as long as this does.
 pub(crate) struct World {
     pub(crate) ledger: Ledger,
-    _database: Database,
+    database: Database,
 }
 
 impl World {
@@ -37,7 +38,12 @@ impl World {
             application_name: "admin-test",
         })?;
         ledger.migrate().await?;
-        Ok(Self { ledger, _database: database })
+        Ok(Self { ledger, database })
+    }
+
+    /// A connection of its own, for what the ledger's interface does not tell.
+    pub(crate) async fn connection(&self) -> Result<PgConnection> {
+        Ok(PgConnection::connect(&self.database.url()).await?)
     }
 
     pub(crate) async fn account(&self, login: &str, role: Role) -> Result<AccountId> {

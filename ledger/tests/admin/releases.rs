@@ -4,6 +4,7 @@ use anyhow::Result;
 use booking::{ReleaseId, SlotId, UnixMs};
 use ledger::release::ReleaseVerb::{self, Close, Pause, Preheat, Resume};
 use ledger::release::{NewRelease, ReleaseChanged, ReleaseCreated, ReleaseState, ReleaseWord};
+use sqlx::Connection as _;
 
 use crate::{Clinic, World};
 
@@ -148,6 +149,37 @@ async fn the_sessions_of_a_release_are_told_once_each() -> Result<()> {
     assert_eq!(sessions, [first[0].session(), second[0].session()]);
     assert_eq!(world.ledger.sessions_of_release(id, 1).await?.len(), 1);
     assert_eq!(world.ledger.sessions_of_release(other, 10).await?.len(), 1);
+    Ok(())
+}
+
+/// Beside 20 million slots of others a walk over all of them met its timeout.
+#[tokio::test]
+async fn the_sessions_of_a_release_are_found_without_looking_at_others() -> Result<()> {
+    let world = World::new().await?;
+    let mut connection = world.connection().await?;
+    // So many that the planner has a choice, in ten releases of a hundred sessions each.
+    let filled = sqlx::raw_sql(
+        "SET session_replication_role = replica;
+         INSERT INTO slot (id, session_id, partition, release_id, starts_at, ends_at, capacity)
+         SELECT session * 256 + place, session, 0, session / 100, now(), now() + interval '1 h', 1
+         FROM generate_series(100, 1099) session, generate_series(0, 9) place;
+         ANALYZE slot",
+    );
+    filled.execute(&mut connection).await?;
+    // Of this transaction: what another one read is not counted.
+    let mut transaction = connection.begin().await?;
+    let sessions: Vec<i64> = sqlx::query_scalar("SELECT sessions_of_release(10, 1000)")
+        .fetch_all(&mut *transaction)
+        .await?;
+    assert_eq!(sessions.len(), 100);
+    let looked_at: i64 = sqlx::query_scalar(
+        "SELECT seq_tup_read + idx_tup_fetch
+         FROM pg_stat_xact_user_tables
+         WHERE relname = 'slot'",
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    assert_eq!(looked_at, 1_000);
     Ok(())
 }
 
