@@ -254,8 +254,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         edits: &[
             ("            let round = std::mem::take(&mut *self.next());\n", ""),
             (
-                "let answer = counting.count().await;",
-                "let answer = counting.count().await; let round = std::mem::take(&mut *self.next());",
+                "let answer = ledger.change_count().await;",
+                "let answer = ledger.change_count().await; let round = std::mem::take(&mut *self.next());",
             ),
         ],
         also: &[],
