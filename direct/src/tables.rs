@@ -18,7 +18,8 @@ const SLOTS: &str = "
 pub(crate) async fn connect(database: &Database) -> anyhow::Result<PgPool> {
     PgPoolOptions::new()
         .max_connections(database.database_connections_max)
-        // As tuned as the pool allows: no question before each statement whether the connection lives.
+        // As tuned as the pool allows: no question before each statement whether the connection lives. The
+        // one when it comes back can't be left out.
         .test_before_acquire(false)
         .connect(&database.database_url)
         .await

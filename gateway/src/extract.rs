@@ -37,7 +37,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 }
 
 impl<T: DeserializeOwned> Json<T> {
-    /// Reads what [`json_body`] took from a request.
+    /// Reads what [`json_body`] took from a request, at most [`BODY_BYTES_MAX`].
+    ///
+    /// # Errors
+    /// The problem to answer with: too large, too late, not as announced, or not the JSON that is wanted.
     pub async fn read(body: Body) -> Result<Self, Problem> {
         read(body, BODY_BYTES_MAX).await.map(Self)
     }
@@ -45,6 +48,9 @@ impl<T: DeserializeOwned> Json<T> {
 
 /// Takes the body of a request, if the request says that it is JSON. A handler that waits keeps nothing else
 /// of the request then.
+///
+/// # Errors
+/// Another media type, or an encoding.
 pub fn json_body(request: Request) -> Result<Body, Problem> {
     if is_json(request.headers()) && !is_encoded(request.headers()) {
         Ok(request.into_body())

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng as _;
 use sqlx::PgPool;
@@ -29,6 +29,7 @@ impl Ledger {
         let Some(entered) = self.gate.enter() else {
             return Err(Error::Unavailable(sqlx::Error::PoolTimedOut));
         };
+        self.kept.give_back_old(Instant::now());
         let gate = Arc::clone(&self.gate);
         let answer = self.run_unbounded(move |pool| {
             let options = pool.connect_options();

@@ -92,14 +92,14 @@ pub(super) fn book(
 /// What a request brings.
 struct Sent {
     key: String,
-    wish: Body,
+    body: Body,
 }
 
 impl Sent {
     /// What is wrong is in a box: few are, and all would carry room for it.
     fn read(request: Request) -> Result<Self, Box<Problem>> {
         let key = idempotency_key(request.headers())?.to_owned();
-        Ok(Self { key, wish: json_body(request)? })
+        Ok(Self { key, body: json_body(request)? })
     }
 }
 
@@ -108,8 +108,8 @@ async fn answer(
     identity: &Identity,
     sent: Result<Sent, Box<Problem>>,
 ) -> Result<Response, Problem> {
-    let Sent { key, wish } = sent.map_err(|problem| *problem)?;
-    let Json(NewBooking { slot_id, patient_id }) = Json::read(wish).await?;
+    let Sent { key, body } = sent.map_err(|problem| *problem)?;
+    let Json(NewBooking { slot_id, patient_id }) = Json::read(body).await?;
     app.limits.admit_session(slot_id.session())?;
     if !app.patients.acts_for(identity, patient_id).await? {
         return Err(Code::NotFound.into());
