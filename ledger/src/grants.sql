@@ -50,7 +50,7 @@ GRANT UPDATE (state, paused, version) ON release TO {gateway};
 GRANT UPDATE (release_id, target, booked, escrowed, issued, version) ON slot TO {gateway};
 GRANT UPDATE (opened_at) ON epoch TO {gateway};
 GRANT UPDATE (consumed) ON epoch_slot TO {gateway};
-GRANT UPDATE (state, version, changed_at) ON booking TO {gateway};
+GRANT UPDATE (state, version, changed_at, held_hospital_id, held_on) ON booking TO {gateway};
 -- Kept by the trigger of whoever changes a booking.
 GRANT SELECT, UPDATE (changes, last_tx) ON changed_bookings TO {gateway};
 GRANT UPDATE (parked_at), DELETE ON parked TO {gateway};

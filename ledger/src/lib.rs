@@ -1,8 +1,8 @@
 //! The durable ledger in PostgreSQL. The only crate that speaks SQL.
 //!
 //! Owns: the pool, the migrations, and every step of the protocol that PostgreSQL takes. A step is
-//! one function in `migrations/0002_steps.sql`, called as one autocommitted statement; the modules
-//! here turn arguments and answers into the domain's types and nothing more.
+//! one function in `migrations/0002_steps.sql`, or in a later one that replaces it, called as one
+//! autocommitted statement; the modules here turn arguments and answers into the domain's types and nothing more.
 //!
 //! Must never know: Redis, AMQP, HTTP.
 //!

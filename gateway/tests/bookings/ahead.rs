@@ -49,9 +49,11 @@ async fn what_is_committed_late_is_found_behind_the_newest() -> anyhow::Result<(
     let copy = |first: u32, last: u32, ago: &str| {
         format!(
             "INSERT INTO booking (id, partition, e, session_id, slot_id, patient_id, account_id,
-                 key_digest, request_digest, state, number, accepted_at, changed_at)
+                 key_digest, request_digest, state, number, accepted_at, changed_at,
+                 held_hospital_id, held_on)
              SELECT id - (n::bigint << 22), partition, e, session_id, slot_id, patient_id + n, account_id,
-                 key_digest, request_digest, state, number + n, accepted_at, changed_at - {ago}
+                 key_digest, request_digest, state, number + n, accepted_at, changed_at - {ago},
+                 held_hospital_id, held_on
              FROM booking, generate_series({first}, {last}) n WHERE number = 1"
         )
     };

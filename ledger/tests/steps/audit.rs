@@ -23,7 +23,8 @@ async fn found_after(corruption: &str) -> Result<Vec<&'static str>> {
 #[tokio::test]
 async fn a_count_that_is_not_the_live_rows_breaks_i1() -> Result<()> {
     assert_eq!(found_after("UPDATE slot SET booked = booked - 1").await?, ["I1"]);
-    let killed = "UPDATE booking SET state = 'cancelled' WHERE patient_id = 2";
+    let killed = "UPDATE booking SET state = 'cancelled', held_hospital_id = NULL, held_on = NULL
+                  WHERE patient_id = 2";
     assert_eq!(found_after(killed).await?, ["I1"]);
     Ok(())
 }
@@ -60,13 +61,13 @@ async fn a_slot_that_nobody_would_look_at_or_looks_at_in_vain_breaks_i6() -> Res
 #[tokio::test]
 async fn an_id_or_a_live_patient_or_a_key_twice_breaks_i5() -> Result<()> {
     let copy = "INSERT INTO booking (id, partition, e, session_id, slot_id, patient_id, account_id,
-                    key_digest, request_digest, state, reason, number, accepted_at)
+                    key_digest, request_digest, state, reason, number, accepted_at, held_hospital_id, held_on)
                 SELECT";
-    let rest = "accepted_at FROM booking WHERE patient_id = 2";
+    let rest = "FROM booking WHERE patient_id = 2";
     let same_id = format!(
         "ALTER TABLE booking DROP CONSTRAINT booking_pkey;
          {copy} id, partition, e, session_id, slot_id, patient_id, account_id, key_digest,
-             request_digest, 'rejected', 'late', NULL, {rest}"
+             request_digest, 'rejected', 'late', NULL, accepted_at, NULL, NULL {rest}"
     );
     assert_eq!(found_after(&same_id).await?, ["I5"]);
     let same_patient = format!(
@@ -74,7 +75,7 @@ async fn an_id_or_a_live_patient_or_a_key_twice_breaks_i5() -> Result<()> {
          UPDATE slot SET booked = 3, escrowed = escrowed - 1, issued = 3;
          UPDATE epoch_slot SET consumed = consumed + 1 WHERE e = 1;
          {copy} 7, partition, e, session_id, slot_id, patient_id, account_id, '\\x07',
-             request_digest, 'booked', NULL, 3, {rest}"
+             request_digest, 'booked', NULL, 3, accepted_at, held_hospital_id, held_on {rest}"
     );
     assert_eq!(found_after(&same_patient).await?, ["I5"]);
     let same_key = "DROP INDEX booking_patient_key_key;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use booking::{BookingId, Digest, Epoch, PatientId, Reason};
 use ledger::persist::Outcome;
 
-use crate::world::{P0, P1, World, booking, bookings, lost, places, refusal, won};
+use crate::world::{P0, P1, World, booking, bookings, lost, persist_sql, places, refusal, won};
 
 #[tokio::test]
 async fn winners_get_numbers_in_the_order_of_the_batch() -> Result<()> {
@@ -261,4 +261,34 @@ async fn every_change_of_a_slots_counters_counts_in_its_version() -> Result<()> 
     let first = versions[0];
     assert_eq!(versions, (first..first + 6).collect::<Vec<_>>());
     world.assert_sound().await
+}
+
+/// All that its patient ever had was read, each with its session, for every further booking.
+#[tokio::test]
+async fn a_booking_is_judged_without_a_look_at_all_its_patient_ever_had() -> Result<()> {
+    let (world, slot) = World::on_offer(5).await?;
+    world.persist_one(&booking(1, slot, 1)).await?;
+    let cancelled = "
+        INSERT INTO booking (id, partition, e, session_id, slot_id, patient_id, account_id,
+            key_digest, request_digest, state, number, accepted_at)
+        SELECT 1000 + n, 0, 1, session_id, slot_id, 2, 1,
+            int4send(n), '\\x01', 'cancelled', 1000 + n, now()
+        FROM booking, generate_series(1, 1000) n
+        WHERE number = 1";
+    world.run(cancelled).await?;
+    // Of this transaction: what another one read is not counted.
+    let mut transaction = world.sql.begin().await?;
+    let second = persist_sql(0, 2, slot, 2);
+    sqlx::raw_sql(sqlx::AssertSqlSafe(second)).execute(&mut *transaction).await?;
+    let looked_at: i64 = sqlx::query_scalar(
+        "SELECT seq_tup_read + idx_tup_fetch
+         FROM pg_stat_xact_user_tables
+         WHERE relname = 'booking'",
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    assert_eq!(world.places(slot).await?, places(2, 3, 2));
+    assert!(looked_at < 10, "{looked_at} bookings were looked at");
+    Ok(())
 }

@@ -9,7 +9,7 @@ use ledger::persist::Persisted;
 use sqlx::{Postgres, Transaction};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::world::{P0, P1, World, booking, bookings, lost, places, won};
+use crate::world::{P0, P1, World, booking, bookings, lost, persist_sql, places, won};
 
 pub(crate) type Answer<T> = JoinHandle<Result<T, ledger::Error>>;
 
@@ -351,15 +351,4 @@ async fn a_discard_and_a_replay_of_one_row_have_one_winner() -> Result<()> {
     assert_eq!(replay.await??, Replayed::NotFound);
     assert_eq!(world.number("SELECT count(*) FROM booking").await?, 0);
     Ok(())
-}
-
-/// One booking, persisted by hand.
-fn persist_sql(partition: i16, n: i64, slot: SlotId, patient: i64) -> String {
-    let id = booking(n, slot, patient).id;
-    format!(
-        "SELECT * FROM persist_bookings({partition}::smallint, ARRAY[{id}]::bigint[],
-             ARRAY[1]::bigint[], ARRAY[{slot}]::bigint[], ARRAY[{patient}]::bigint[],
-             ARRAY[1]::bigint[], ARRAY['\\x0{n}']::bytea[], ARRAY['\\x01']::bytea[],
-             ARRAY[0]::bigint[])"
-    )
 }

@@ -254,3 +254,14 @@ pub(crate) fn refusal<T: std::fmt::Debug>(answer: Result<T, ledger::Error>) -> S
         other => format!("not refused: {other:?}"),
     }
 }
+
+/// One booking, persisted by hand.
+pub(crate) fn persist_sql(partition: i16, n: i64, slot: SlotId, patient: i64) -> String {
+    let id = booking(n, slot, patient).id;
+    format!(
+        "SELECT * FROM persist_bookings({partition}::smallint, ARRAY[{id}]::bigint[],
+             ARRAY[1]::bigint[], ARRAY[{slot}]::bigint[], ARRAY[{patient}]::bigint[],
+             ARRAY[1]::bigint[], ARRAY[int8send({n})]::bytea[], ARRAY['\\x01']::bytea[],
+             ARRAY[0]::bigint[])"
+    )
+}

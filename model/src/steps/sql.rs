@@ -1,4 +1,4 @@
-//! The steps PostgreSQL takes, as the functions in `migrations/0002_steps.sql` take them.
+//! The steps PostgreSQL takes, as the functions in `migrations/0002_steps.sql`, or their later versions, take them.
 
 use booking::rules::{Held, Limits};
 use booking::{Reason, State as RowState};

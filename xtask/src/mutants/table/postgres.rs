@@ -58,7 +58,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "rejection-uses-no-quota",
         what: "a rejected booking does not use the place Redis sold it",
-        file: "migrations/0002_steps.sql",
+        file: "migrations/0016_what_a_patient_holds.sql",
         edits: &[(
             "            SELECT b.slot_id, b.version, count(*) AS n, count(*) FILTER",
             "            SELECT b.slot_id, b.version, count(*) FILTER (WHERE b.reason IS NULL) AS n, count(*) FILTER",
@@ -71,7 +71,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "no-conflict-target",
         what: "a conflict with any key is taken for a row that is there already",
-        file: "migrations/0002_steps.sql",
+        file: "migrations/0016_what_a_patient_holds.sql",
         edits: &[
             (
                 "        ORDER BY n.at\n        ON CONFLICT (id) DO NOTHING",
