@@ -43,7 +43,7 @@ pub struct Settings {
         value_name = "COUNT", value_parser = clap::value_parser!(u32).range(2..=200))]
     pub database_connections_max: u32,
     /// Bookings made durable in one statement at most, 1 to 1000
-    #[arg(long, env = "SLOTRUSH_BATCH_BOOKINGS_MAX", default_value_t = 200, value_name = "COUNT",
+    #[arg(long, env = "SLOTRUSH_BATCH_BOOKINGS_MAX", default_value_t = 400, value_name = "COUNT",
         value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub batch_bookings_max: u16,
     /// How long bookings are gathered for one statement, in ms, 0 to 1000
