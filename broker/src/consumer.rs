@@ -157,7 +157,7 @@ impl<H: Handler> Consuming<H> {
     /// W3: asks until every message of the batch is done with, and acknowledges just those that are.
     async fn settle(
         &mut self,
-        tap: &Tap,
+        tap: &mut Tap,
         partition: Partition,
         mut items: Vec<Delivered>,
         mut ackers: Vec<Acker>,
@@ -165,6 +165,7 @@ impl<H: Handler> Consuming<H> {
         loop {
             let verdicts = tokio::select! {
                 verdicts = self.handler.handle(partition, &items) => verdicts,
+                never = tap.read_ahead() => match never {},
                 () = overdue(&self.shutdown) => return Ok(Some(Shutdown)),
             };
             if verdicts.len() != items.len() {

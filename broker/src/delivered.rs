@@ -28,7 +28,7 @@ pub struct Delivered {
 pub enum Verdict {
     /// Everything in it has its row or is parked.
     Ack,
-    /// Not now: ask again with the same message after a while, and read no further meanwhile.
+    /// Not now: ask again with the same message after a while, and with no other meanwhile.
     Retry {
         /// How long to wait.
         after: Duration,
@@ -88,6 +88,13 @@ impl Pending {
         let content =
             Content::Batched(Delivered { message, body: delivery.data, manifest, redelivered });
         Self { content, acker: delivery.acker }
+    }
+
+    pub(crate) fn bookings(&self) -> usize {
+        match &self.content {
+            Content::Batched(delivered) => delivered.bookings(),
+            Content::Barrier(_) => 0,
+        }
     }
 }
 

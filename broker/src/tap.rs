@@ -4,10 +4,13 @@
 //! rejected or requeued, and the consumer is never cancelled: it ends with its channel, so that
 //! what was not acknowledged goes back to its old place in the queue before anybody else reads on.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use booking::Partition;
 use futures::StreamExt;
+use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Acker, Channel, Consumer};
@@ -41,8 +44,8 @@ pub(crate) struct Tap {
     deliveries: Consumer,
     intake: Intake,
     partition_of: Box<dyn Fn(&str) -> Partition + Send + Sync>,
-    /// Delivered, but of the next turn.
-    held: Option<(Partition, Pending)>,
+    /// Delivered, but of later turns; or how the deliveries ended. No more than about one turn.
+    ahead: VecDeque<Result<(Partition, Pending), Fault>>,
     /// Names this life, so that it knows its own echoes.
     life: String,
     idle_ticks: u32,
@@ -62,8 +65,8 @@ impl Tap {
         partition_of: Box<dyn Fn(&str) -> Partition + Send + Sync>,
     ) -> Result<Self, Fault> {
         let (channel, deliveries) = subscribe(&wire, &intake).await?;
-        let (held, life, idle_ticks) = (None, new_life(), 0);
-        Ok(Self { wire, channel, deliveries, intake, partition_of, held, life, idle_ticks })
+        let (ahead, life, idle_ticks) = (VecDeque::new(), new_life(), 0);
+        Ok(Self { wire, channel, deliveries, intake, partition_of, ahead, life, idle_ticks })
     }
 
     pub(crate) fn life(&self) -> &str {
@@ -72,8 +75,8 @@ impl Tap {
 
     /// Gathers the next turn. Dropped half-way, what it had stays unacknowledged.
     pub(crate) async fn turn(&mut self) -> Result<Turn, Fault> {
-        let (partition, first) = match self.held.take() {
-            Some(held) => held,
+        let (partition, first) = match self.ahead.pop_front() {
+            Some(delivered) => delivered?,
             None => self.first().await?,
         };
         let (mut items, mut ackers) = match first {
@@ -97,12 +100,36 @@ impl Tap {
                     ackers.push(acker);
                 }
                 later => {
-                    self.held = Some(later);
+                    self.ahead.push_front(Ok(later));
                     break;
                 }
             }
         }
         Ok(Turn::Batch { items, ackers, partition })
+    }
+
+    /// Reads what belongs to the next turn while this one is decided over, so that this needs no time
+    /// between them. Goes on until it is dropped; loses nothing then.
+    pub(crate) async fn read_ahead(&mut self) -> Infallible {
+        let read = self.ahead.iter().flatten().map(|(_, pending)| pending.bookings());
+        let mut bookings: usize = read.sum();
+        let mut is_over = self.ahead.iter().any(Result::is_err);
+        while !is_over && bookings < self.intake.bookings_max {
+            let delivered = match self.deliveries.next().await {
+                Some(Ok(delivery)) => Ok(self.read(delivery)),
+                Some(Err(error)) => Err(error.into()),
+                None => Err(Fault::Cancelled),
+            };
+            bookings += delivered.as_ref().map_or(0, |(_, pending)| pending.bookings());
+            is_over = delivered.is_err();
+            self.ahead.push_back(delivered);
+        }
+        std::future::pending().await
+    }
+
+    fn read(&self, delivery: Delivery) -> (Partition, Pending) {
+        let partition = (self.partition_of)(delivery.routing_key.as_str());
+        (partition, Pending::read(delivery, partition))
     }
 
     /// Waits for the first delivery of a turn. Nothing is unacknowledged meanwhile.
@@ -120,6 +147,9 @@ impl Tap {
     }
 
     async fn next(&mut self) -> Result<(Partition, Pending), Fault> {
+        if let Some(delivered) = self.ahead.pop_front() {
+            return delivered;
+        }
         loop {
             if let Some(delivered) = self.tick().await? {
                 return Ok(delivered);
@@ -131,10 +161,7 @@ impl Tap {
     /// the state is looked at in between.
     async fn tick(&mut self) -> Result<Option<(Partition, Pending)>, Fault> {
         match tokio::time::timeout(WATCH_EVERY, self.deliveries.next()).await {
-            Ok(Some(Ok(delivery))) => {
-                let partition = (self.partition_of)(delivery.routing_key.as_str());
-                Ok(Some((partition, Pending::read(delivery, partition))))
-            }
+            Ok(Some(Ok(delivery))) => Ok(Some(self.read(delivery))),
             Ok(Some(Err(error))) => Err(error.into()),
             Ok(None) => Err(Fault::Cancelled),
             Err(_) if self.is_alive() => Ok(None),

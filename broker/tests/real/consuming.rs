@@ -81,6 +81,30 @@ async fn of_a_batch_only_what_is_done_with_is_acknowledged() {
     clean(&settings).await;
 }
 
+/// The race: the next batch is read while the one before is decided over.
+#[tokio::test]
+async fn what_is_read_ahead_is_not_acknowledged_with_what_came_before() {
+    let mut settings = settings().await;
+    settings.batch_bookings_max = 1;
+    let publisher = publisher(&settings).await;
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        sent.push(publish_surely(&publisher, P0).await);
+    }
+    let mut consumer = Consumer::start(&settings, Mood::Hang);
+    assert_eq!(consumer.next_bookings(1).await, sent[..1]);
+    // All are delivered: none is ready for another.
+    depth_is(&settings, 0).await;
+    consumer.mood.send_replace(Mood::AckOnce);
+    assert_eq!(consumer.next_bookings(1).await, sent[1..2]);
+    consumer.kill().await;
+    let mut next = Consumer::start(&settings, Mood::Ack);
+    assert_eq!(next.next_bookings(2).await, sent[1..], "in the order they had");
+    next.stop().await;
+    depth_is(&settings, 0).await;
+    clean(&settings).await;
+}
+
 #[tokio::test]
 async fn a_batch_holds_no_more_bookings_than_it_may() {
     let mut settings = settings().await;

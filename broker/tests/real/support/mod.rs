@@ -128,8 +128,10 @@ pub(crate) enum Mood {
     Retry,
     /// Acknowledges all but the first message of a batch.
     RetryFirst,
-    /// Never answers.
+    /// Does not answer, unless the mood changes.
     Hang,
+    /// Acknowledges the batch in hand, and answers no other.
+    AckOnce,
     /// Acknowledges batches, refuses to note the drain.
     RetryDrained,
 }
@@ -138,20 +140,26 @@ pub(crate) enum Mood {
 struct Reporter {
     told: mpsc::UnboundedSender<Told>,
     mood: watch::Receiver<Mood>,
+    has_acked_once: bool,
 }
 
 impl Handler for Reporter {
     async fn handle(&mut self, partition: Partition, batch: &[Delivered]) -> Vec<Verdict> {
         let _ = self.told.send(Told::Batch(partition, batch.to_vec()));
-        let mood = *self.mood.borrow();
+        let hangs = |mood: &Mood| match mood {
+            Mood::Hang => true,
+            Mood::AckOnce => self.has_acked_once,
+            _ => false,
+        };
+        let Ok(mood) = self.mood.wait_for(|mood| !hangs(mood)).await.map(|mood| *mood) else {
+            return std::future::pending().await;
+        };
+        self.has_acked_once |= mood == Mood::AckOnce;
         let verdict = |i| match mood {
             Mood::Retry => RETRY,
             Mood::RetryFirst if i == 0 => RETRY,
             _ => Verdict::Ack,
         };
-        if mood == Mood::Hang {
-            std::future::pending::<()>().await;
-        }
         (0..batch.len()).map(verdict).collect()
     }
 
@@ -195,7 +203,10 @@ impl Consumer {
         let (mood, watched) = watch::channel(mood);
         let (sender, told) = mpsc::unbounded_channel();
         let shutdown = CancellationToken::new();
-        let task = start(Reporter { told: sender, mood: watched }, shutdown.clone());
+        let task = start(
+            Reporter { told: sender, mood: watched, has_acked_once: false },
+            shutdown.clone(),
+        );
         Self { told, mood, shutdown, task }
     }
 
