@@ -87,11 +87,14 @@ impl Changes {
             let (overlap_ms, _) = REACHES[reach];
             match self.catch_up(ledger, memory, waiters, overlap_ms).await {
                 Ok(is_complete) => {
-                    if is_complete {
-                        memory.held.set_read();
-                    }
                     // Who reaches far reaches near.
                     reached_at[reach..].fill(looked_at);
+                    if is_complete {
+                        memory.held.set_read();
+                    } else {
+                        // A gateway is not ready before it has read what stands.
+                        looked_at = None;
+                    }
                 }
                 Err(error) => tracing::debug!(%error, "following the bookings failed"),
             }

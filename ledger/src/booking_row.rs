@@ -254,8 +254,8 @@ impl Ledger {
     }
 
     /// Returns bookings, changed since `since`, of sessions from today on and of the six days
-    /// before, which the weekly limit counts (all live ones if `since` is 0), oldest change first,
-    /// at most `limit`, but for the `known` ones: ids with the version that was seen.
+    /// before, which the weekly limit counts, wherever the hospital is (all live ones if `since` is 0),
+    /// oldest change first, at most `limit`, but for the `known` ones: ids with the version that was seen.
     pub async fn changes_since(
         &self,
         since: UnixMs,
@@ -271,10 +271,11 @@ impl Ledger {
                     ", t.hospital_id, t.department_id, t.on_date - date '1970-01-01' AS day
                      FROM booking b
                      JOIN session t ON t.id = b.session_id
-                     JOIN hospital h ON h.id = t.hospital_id
                      WHERE b.changed_at >= from_unix_ms($1)
                        AND (b.state = 'booked' OR $1 > 0)
-                       AND t.on_date >= (clock_timestamp() AT TIME ZONE h.time_zone)::date - 6
+                       -- Where it is yesterday still. Each hospital's own date would be looked up for
+                       -- each booking, among all hospitals.
+                       AND t.on_date >= (clock_timestamp() AT TIME ZONE 'UTC')::date - 7
                        -- NOT IN, because that is always one hash table; an anti join may be loops.
                        AND (b.id, b.version) NOT IN (
                            SELECT k.id, k.version
