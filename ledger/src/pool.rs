@@ -69,7 +69,7 @@ impl Error {
     fn from_answer(code: &str, constraint: Option<String>, error: sqlx::Error) -> Self {
         let refused = |condition: &str| Self::Refused { constraint: condition.to_owned() };
         match code {
-            // Conditions raised by the steps, see migrations/0002_steps.sql.
+            // Conditions raised by the steps, listed in migrations/0002_steps.sql.
             // SR001, serialization failure, deadlock, lock timeout: the statement was undone.
             "SR001" | "40001" | "40P01" | "55P03" => Self::Contended,
             "SR002" => refused("wave_not_distinct"),

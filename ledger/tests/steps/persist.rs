@@ -268,14 +268,19 @@ async fn every_change_of_a_slots_counters_counts_in_its_version() -> Result<()> 
 async fn a_booking_is_judged_without_a_look_at_all_its_patient_ever_had() -> Result<()> {
     let (world, slot) = World::on_offer(5).await?;
     world.persist_one(&booking(1, slot, 1)).await?;
-    let cancelled = "
+    // Every second one was cancelled; the others were of sessions long ago.
+    let had = "
+        SET session_replication_role = replica;
         INSERT INTO booking (id, partition, e, session_id, slot_id, patient_id, account_id,
-            key_digest, request_digest, state, number, accepted_at)
-        SELECT 1000 + n, 0, 1, session_id, slot_id, 2, 1,
-            int4send(n), '\\x01', 'cancelled', 1000 + n, now()
-        FROM booking, generate_series(1, 1000) n
-        WHERE number = 1";
-    world.run(cancelled).await?;
+            key_digest, request_digest, state, number, accepted_at, held_hospital_id, held_on)
+        SELECT 1000 + n, 0, 1, 1000 + n, (1000 + n) * 256, 2, 1,
+            int4send(n), '\\x01', state, 1000 + n, now(),
+            CASE state WHEN 'booked' THEN 1 END,
+            CASE state WHEN 'booked' THEN current_date - n END
+        FROM generate_series(1, 1000) n,
+            LATERAL (SELECT CASE n % 2 WHEN 0 THEN 'cancelled' ELSE 'booked' END) kind (state);
+        SET session_replication_role = origin";
+    world.run(had).await?;
     // Of this transaction: what another one read is not counted.
     let mut transaction = world.sql.begin().await?;
     let second = persist_sql(0, 2, slot, 2);

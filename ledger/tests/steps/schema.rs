@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use booking::PartitionCount;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::world::{World, refusal};
 
@@ -54,4 +55,68 @@ async fn work_goes_on_when_its_caller_vanishes() -> Result<()> {
     })
     .await?;
     world.assert_sound().await
+}
+
+#[tokio::test]
+async fn bookings_made_before_the_limits_had_an_index_are_found_by_it() -> Result<()> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations"))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "sql") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let database = testkit::Database::create().await?;
+    let number = |path: &std::path::Path| {
+        let name = path.file_name()?.to_str()?;
+        name.split('_').next()?.parse::<u32>().ok()
+    };
+    let (before, since): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|path| number(path).is_some_and(|number| number < 16));
+    for path in &before {
+        database.run(&std::fs::read_to_string(path)?).await?;
+    }
+    let rows = "
+        SET session_replication_role = replica;
+        INSERT INTO session (id, partition, hospital_id, department_id, doctor_id, on_date, period)
+        OVERRIDING SYSTEM VALUE VALUES (1, 0, 7, 1, 1, '2026-03-02', 'morning');
+        INSERT INTO booking (id, partition, e, session_id, slot_id, patient_id, account_id,
+            key_digest, request_digest, state, number, accepted_at)
+        VALUES (1, 0, 1, 1, 256, 1, 1, '\\x01', '\\x01', 'booked', 1, now()),
+            (2, 0, 1, 1, 256, 2, 1, '\\x02', '\\x01', 'cancelled', 2, now())";
+    database.run(rows).await?;
+    for path in &since {
+        database.run(&std::fs::read_to_string(path)?).await?;
+    }
+    let mut connection = PgConnection::connect(&database.url()).await?;
+    let held: Vec<i64> = sqlx::query_scalar(
+        "SELECT id FROM booking WHERE held_hospital_id = 7 AND held_on = '2026-03-02'",
+    )
+    .fetch_all(&mut connection)
+    .await?;
+    assert_eq!(held, [1]);
+    let changes: Option<i64> =
+        sqlx::query_scalar("SELECT sum(changes)::bigint FROM changed_bookings")
+            .fetch_one(&mut connection)
+            .await?;
+    assert_eq!(changes, Some(0), "no poll looks again");
+    database.run("UPDATE booking SET version = 2").await?;
+    let changes: Option<i64> =
+        sqlx::query_scalar("SELECT sum(changes)::bigint FROM changed_bookings")
+            .fetch_one(&mut connection)
+            .await?;
+    assert_eq!(changes, Some(1), "changes count as before");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_keeps_its_hospital_and_its_date() -> Result<()> {
+    let (world, _) = World::on_offer(1).await?;
+    for moved in ["on_date = on_date + 1", "hospital_id = hospital_id + 1"] {
+        let refused = world.run(&format!("UPDATE session SET {moved}")).await;
+        let error = refused.expect_err("refused").to_string();
+        assert!(error.contains("a session keeps its hospital and its date"), "{error}");
+    }
+    world.run("UPDATE session SET withdrawn_at = now(), on_date = on_date").await
 }
