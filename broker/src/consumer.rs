@@ -164,6 +164,8 @@ impl<H: Handler> Consuming<H> {
     ) -> Result<Option<Shutdown>, Fault> {
         loop {
             let verdicts = tokio::select! {
+                // The handler begins first: what is read ahead must not keep it waiting.
+                biased;
                 verdicts = self.handler.handle(partition, &items) => verdicts,
                 never = tap.read_ahead() => match never {},
                 () = overdue(&self.shutdown) => return Ok(Some(Shutdown)),

@@ -44,7 +44,8 @@ pub(crate) struct Tap {
     deliveries: Consumer,
     intake: Intake,
     partition_of: Box<dyn Fn(&str) -> Partition + Send + Sync>,
-    /// Delivered, but of later turns; or how the deliveries ended. No more than about one turn.
+    /// Delivered, but of later turns; or how the deliveries ended. No more bookings than one turn may have,
+    /// but for the last envelope, and no more messages than the prefetch.
     ahead: VecDeque<Result<(Partition, Pending), Fault>>,
     /// Names this life, so that it knows its own echoes.
     life: String,

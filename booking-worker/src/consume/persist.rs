@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use booking::{Booking, BookingId, Clock, Partition};
+use booking::{Booking, BookingId, Clock, Partition, Reason, State};
 use inventory::Inventory;
 use ledger::parked::Parked;
 use ledger::persist::{Outcome, Persisted};
@@ -45,6 +45,9 @@ pub(super) struct Persister {
     fronts: Arc<Fronts>,
     clock: Arc<dyn Clock>,
     settling: Arc<Semaphore>,
+    /// Looked up once: what most bookings add to.
+    booked: metrics::Counter,
+    waited: metrics::Histogram,
 }
 
 /// What is to be done with a booking after the ledger was asked.
@@ -57,7 +60,9 @@ enum Next {
 impl Persister {
     pub(super) fn new(servers: &Servers, settling: Arc<Semaphore>) -> Self {
         let Servers { ledger, inventory, fronts, clock, .. } = servers.clone();
-        Self { ledger, inventory, fronts, clock, settling }
+        let booked = persisted_counter(State::Booked, None);
+        let waited = metrics::histogram!("slotrush_accepted_to_persisted_seconds");
+        Self { ledger, inventory, fronts, clock, settling, booked, waited }
     }
 
     pub(super) fn ledger(&self) -> Ledger {
@@ -175,11 +180,12 @@ impl Persister {
     ) -> Answer {
         let reason = match outcome {
             Outcome::Row { state, reason, .. } => {
-                let reason = reason.map_or("none", booking::Reason::as_str);
-                metrics::counter!("slotrush_bookings_persisted_total", "state" => state.as_str(), "reason" => reason)
-                    .increment(1);
+                match (state, reason) {
+                    (State::Booked, None) => self.booked.increment(1),
+                    (state, reason) => persisted_counter(state, reason).increment(1),
+                }
                 let waited = Duration::from_millis(self.clock.now().since(booking.accepted_at));
-                metrics::histogram!("slotrush_accepted_to_persisted_seconds").record(waited);
+                self.waited.record(waited);
                 settled.push((booking.clone(), state.is_live()));
                 return Answer::Final;
             }
@@ -234,6 +240,11 @@ impl Persister {
             drop(place);
         });
     }
+}
+
+fn persisted_counter(state: State, reason: Option<Reason>) -> metrics::Counter {
+    let reason = reason.map_or("none", Reason::as_str);
+    metrics::counter!("slotrush_bookings_persisted_total", "state" => state.as_str(), "reason" => reason)
 }
 
 fn is_transient(error: &Error) -> bool {
