@@ -92,7 +92,7 @@ impl Changes {
                     if is_complete {
                         memory.held.set_read();
                     } else {
-                        // A gateway is not ready before it has read what stands.
+                        // The rest at once: a gateway that starts is not ready before it has read it.
                         looked_at = None;
                     }
                 }

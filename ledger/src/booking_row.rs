@@ -273,8 +273,8 @@ impl Ledger {
                      JOIN session t ON t.id = b.session_id
                      WHERE b.changed_at >= from_unix_ms($1)
                        AND (b.state = 'booked' OR $1 > 0)
-                       -- Where it is yesterday still. Each hospital's own date would be looked up for
-                       -- each booking, among all hospitals.
+                       -- Six days before the earliest date on earth, which is UTC's or the one before.
+                       -- Each hospital's own date would be looked up for each booking, among all of them.
                        AND t.on_date >= (clock_timestamp() AT TIME ZONE 'UTC')::date - 7
                        -- NOT IN, because that is always one hash table; an anti join may be loops.
                        AND (b.id, b.version) NOT IN (
