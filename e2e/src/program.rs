@@ -86,9 +86,14 @@ impl Program {
 
     /// Waits until it says that it is ready. Fails when it ends first, with the end of its log.
     pub async fn ready(&mut self) -> Result<()> {
+        self.ready_within(SOON).await
+    }
+
+    /// The same, where it has more to read than a test makes.
+    pub async fn ready_within(&mut self, within: Duration) -> Result<()> {
         let port = self.admin_port;
         let is_ready = async || http_get(port, "/readyz").await.is_ok_and(|reply| reply.0 == 200);
-        self.process.ready(SOON, is_ready).await
+        self.process.ready(within, is_ready).await
     }
 
     /// `kill -9`.

@@ -3,7 +3,7 @@
 //! On a machine whose cores are full already they bring no more bookings. What a booking costs tells what
 //! each would take of machines of its own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use e2e::Program;
@@ -34,7 +34,9 @@ impl Rig<'_> {
         for (count, arm) in GATEWAYS {
             (self.say)(&format!("growth: {count} gateways"));
             while more.len() + 1 < count {
+                let started = Instant::now();
                 let another = self.world.another_gateway(MORE[more.len()]).await?;
+                (self.say)(&format!("a further gateway was ready after {:.1?}", started.elapsed()));
                 self.greet_at(another.1).await?;
                 more.push(another);
             }

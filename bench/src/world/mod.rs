@@ -31,6 +31,8 @@ pub use work::{Again, Bookings, Taken};
 
 /// How long nothing may move before a round is judged.
 const REST_MAX: Duration = Duration::from_mins(2);
+/// How long a gateway may read what stands before it is ready: of a whole run, some millions of bookings.
+const READY_MAX: Duration = Duration::from_mins(3);
 /// Rows that are audited in one statement.
 const AUDITED_ROWS: u32 = 20_000;
 
@@ -279,7 +281,7 @@ async fn start_gateway(settings: &Settings, log: &Path) -> Result<(Program, u16)
     settings.push(("SLOTRUSH_LISTEN", address(port)));
     settings.push(("SLOTRUSH_ADMIN_LISTEN", address(admin_port)));
     let mut gateway = Program::start("gateway", settings, admin_port, log.to_path_buf())?;
-    gateway.ready().await?;
+    gateway.ready_within(READY_MAX).await?;
     Ok((gateway, port))
 }
 
