@@ -2,7 +2,8 @@
 //!
 //! Owns: the pool, the migrations, and every step of the protocol that PostgreSQL takes. A step is
 //! one function in `migrations/0002_steps.sql`, or in a later one that replaces it, called as one
-//! autocommitted statement; the modules here turn arguments and answers into the domain's types and nothing more.
+//! autocommitted statement; the modules here turn arguments and answers into the domain's types and
+//! nothing more.
 //!
 //! Must never know: Redis, AMQP, HTTP.
 //!
