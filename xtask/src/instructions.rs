@@ -72,8 +72,8 @@ async fn count(mut valgrind: Command) -> Result<BTreeMap<&'static str, u64>> {
     }
     fs::create_dir_all(folder())?;
     let (output, log) = (folder().join("requests.json"), folder().join("log"));
-    valgrind.args(["--tool=callgrind", "--collect-atstart=no", "--dump-after=*::end_of_kind*"]);
-    valgrind.args(["--toggle-collect=*::measured_now*", "--toggle-collect=*::measured_together*"]);
+    valgrind.args(["--tool=callgrind", "--collect-atstart=no", "--dump-after=*::end_of_kind"]);
+    valgrind.args(["--toggle-collect=*::measured_now", "--toggle-collect=*::measured_together"]);
     valgrind.arg(format!("--callgrind-out-file={}", folder().join("callgrind").display()));
     valgrind.arg(root().join("target/release/examples/instructions"));
     valgrind.stdout(File::create(&output)?).stderr(File::create(&log)?);
