@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use booking::SlotId;
 use bytes::Bytes;
 use e2e::system::url_of;
 use hyper::Method;
@@ -128,9 +129,13 @@ impl Rig<'_> {
         } else {
             drop(tell);
         }
+        // Each of another patient, so that nobody asks too often.
+        let greeting = |number| self.world.crowd.booking("/v1/nothing", number, SlotId::from(256));
+        let greetings = (0..OPEN_CONNECTIONS).map(greeting).collect();
         let plan = open::Plan {
             address: local(self.world.port),
             connections: OPEN_CONNECTIONS,
+            greetings,
             rate_per_s,
             arrivals: Arrivals::Poisson { seed: 7 },
             warm_up: if share > 1.0 { SETTLE } else { self.pace.warm_up },
@@ -181,11 +186,12 @@ impl Rig<'_> {
 
     /// How long an empty answer takes at that moment.
     async fn empty_beside(&self, lasts: Duration) -> Result<f64> {
-        let slot = booking::SlotId::from(256);
+        let slot = SlotId::from(256);
         let request = self.world.crowd.booking("/empty/v1/bookings", 0, slot);
         let plan = open::Plan {
             address: local(self.other.port),
             connections: 4,
+            greetings: vec![request.clone()],
             rate_per_s: EMPTY_PER_S,
             arrivals: Arrivals::Uniform,
             warm_up: self.pace.warm_up,

@@ -17,9 +17,9 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// The most header fields of an answer.
 const HEADERS_MAX: usize = 32;
 
-/// How long a connection that carries nothing is kept: less than any server here does, or a request could
-/// cross the end of its connection.
-const KEPT_FOR: Duration = Duration::from_secs(4);
+/// How long a connection that carries nothing is kept: less than any server here keeps one that has carried a
+/// request, or the next could cross the end of its connection.
+const KEPT_FOR: Duration = Duration::from_secs(20);
 
 /// The head of an answer whose body has arrived.
 #[derive(Debug)]

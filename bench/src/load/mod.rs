@@ -218,6 +218,14 @@ async fn open_all(address: SocketAddr, connections: usize) -> io::Result<Vec<Con
     Ok(all)
 }
 
+/// Asks one greeting over each connection, one after the other.
+async fn greet_all(connections: &mut [Connection], greetings: &[Bytes]) -> io::Result<()> {
+    for (connection, greeting) in connections.iter_mut().zip(greetings.iter().cycle()) {
+        tokio::time::timeout(CONNECT_TIMEOUT, connection.exchange(greeting)).await??;
+    }
+    Ok(())
+}
+
 async fn open(address: SocketAddr) -> io::Result<Connection> {
     tokio::time::timeout(CONNECT_TIMEOUT, Connection::open(address)).await?
 }

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde::Serialize;
@@ -22,7 +23,8 @@ use tokio::time::{sleep, timeout};
 use super::connection::Connection;
 use super::timer::Timer;
 use super::{
-    Answer, Counts, Ended, Outcome, RECONNECT_PAUSE, Request, Work, apart, exchange, open, open_all,
+    Answer, Counts, Ended, Outcome, RECONNECT_PAUSE, Request, Work, apart, exchange, greet_all,
+    open, open_all,
 };
 use crate::latency::{Latencies, Latency, Percentiles};
 
@@ -42,12 +44,15 @@ pub enum Arrivals {
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// What is to be done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// The server.
     pub address: SocketAddr,
     /// Connections, all opened before the first request: the most requests in flight.
     pub connections: usize,
+    /// Asked before that, one over each of them and from the first again, whatever the answers. A server soon
+    /// closes a connection that never carried a request: thousands at one instant, where few are needed.
+    pub greetings: Vec<Bytes>,
     /// Offered load, requests/s; more than zero.
     pub rate_per_s: f64,
     /// How they are spread.
@@ -136,7 +141,8 @@ struct Tally {
 }
 
 async fn drive<W: Work>(plan: Plan, work: W) -> io::Result<(Report, W)> {
-    let connections = open_all(plan.address, plan.connections).await?;
+    let mut connections = open_all(plan.address, plan.connections).await?;
+    greet_all(&mut connections, &plan.greetings).await?;
     let timer = Timer::new()?;
     let cpu_before = cpu_used_by_thread();
     let start = Instant::now();

@@ -12,6 +12,7 @@ fn plan(server: &Server) -> Plan {
     Plan {
         address: server.address,
         connections: 32,
+        greetings: Vec::new(),
         rate_per_s: 1_000.0,
         arrivals: Arrivals::Uniform,
         warm_up: Duration::ZERO,
@@ -102,6 +103,16 @@ async fn a_connection_closed_while_idle_costs_no_request() {
     let report = load(plan(&server)).await;
     assert_eq!((report.counts.accepted, report.counts.lost), (report.offered, 0));
     assert!(report.reconnects >= 150, "{}", report.reconnects);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_connection_carries_a_greeting_first_and_it_is_not_counted() {
+    let server = Server::start(Faults { answers_max: Some(1), ..Faults::default() }).await;
+    let greetings = vec![request("/accept", "good morning"), request("/accept", "hello")];
+    let plan = Plan { greetings, connections: 5, ..plan(&server) };
+    let (report, _) = run(plan, times(request("/accept", ""), 8)).await.expect("run");
+    assert_eq!((report.counts.accepted, report.counts.lost), (8, 0));
+    assert_eq!((server.answered(), report.reconnects), (5 + 8, 8), "each was closed after it");
 }
 
 #[tokio::test]
