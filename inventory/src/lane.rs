@@ -6,11 +6,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use booking::Partition;
 use booking::partition::PARTITIONS_MAX;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
 
 use crate::error::Error;
 use crate::hold::{self, Hold, Wish};
@@ -21,6 +22,11 @@ pub(crate) const WISHES_PER_CALL_MAX: usize = 64;
 /// Calls under way in a partition. A second one would let Redis work while the first travels, but then each
 /// is half as full, and what a call costs by itself counts twice (docs/performance.md).
 const CALLS_MAX: usize = 1;
+/// As long as fewer wishes wait, a call begins no sooner than [`CALL_EACH`] after the one before: what a call
+/// costs by itself is as much as that of two wishes, and in a calm minute nearly all would come alone.
+const FEW: usize = 8;
+/// The distance of calls for few.
+const CALL_EACH: Duration = Duration::from_millis(1);
 /// Wishes of a partition that may wait to be sent.
 const WAITING_MAX: usize = 16_384;
 
@@ -72,7 +78,8 @@ impl Lanes {
         if let Some(turn) = lane.put(Waiting { wish, since: Instant::now(), answer })? {
             let (links, wait_max) = (Arc::clone(&self.links), self.wait_max);
             // In a task of its own: the call is for others too, and whoever began it may leave.
-            tokio::spawn(async move { turn.run(&links, partition, wait_max).await });
+            let judge = async move |sent| judge(&links, partition, sent).await;
+            tokio::spawn(turn.run(wait_max, CALL_EACH, judge));
         }
         answered.await.unwrap_or(Err(Error::Unknown))
     }
@@ -106,8 +113,10 @@ struct Turn {
 
 impl Turn {
     /// Makes one call after the other until nobody waits.
-    async fn run(mut self, links: &Links, partition: Partition, wait_max: Duration) {
-        while let Some(taken) = self.take() {
+    async fn run(mut self, wait_max: Duration, each: Duration, judge: impl AsyncFn(Vec<Waiting>)) {
+        loop {
+            let began = Instant::now();
+            let Some(taken) = self.take() else { return };
             let mut sent = Vec::with_capacity(taken.len());
             for waiting in taken {
                 if waiting.answer.is_closed() {
@@ -121,7 +130,10 @@ impl Turn {
                 }
             }
             if !sent.is_empty() {
-                judge(links, partition, sent).await;
+                judge(sent).await;
+            }
+            if self.lane.state().waiting.len() < FEW {
+                sleep_until(began + each).await;
             }
         }
     }
@@ -169,5 +181,89 @@ async fn judge(links: &Links, partition: Partition, sent: Vec<Waiting>) {
                 let _ = waiting.answer.send(Err(error.clone()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use booking::{Booking, Digest, Epoch, UnixMs};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn waiting() -> (Waiting, oneshot::Receiver<Result<Hold, Error>>) {
+        let digest = Digest::of_key("k");
+        let booking = Booking {
+            id: 1.into(),
+            epoch: Epoch(1),
+            slot: 256.into(),
+            patient: 1.into(),
+            account: 1.into(),
+            key: digest,
+            request: digest,
+            accepted_at: UnixMs(0),
+        };
+        let (answer, answered) = oneshot::channel();
+        let wish = Wish { booking, now: UnixMs(0) };
+        (Waiting { wish, since: Instant::now(), answer }, answered)
+    }
+
+    /// Takes calls in a lane of its own: tells how many wishes each has, and ends it when told to.
+    struct Judge {
+        lane: Arc<Lane>,
+        calls: mpsc::UnboundedReceiver<usize>,
+        end: mpsc::UnboundedSender<()>,
+        answers: Vec<oneshot::Receiver<Result<Hold, Error>>>,
+    }
+
+    impl Judge {
+        /// A first wish, alone, is under way.
+        async fn begin(each: Duration) -> Self {
+            let (begun, calls) = mpsc::unbounded_channel();
+            let (end, ends) = mpsc::unbounded_channel::<()>();
+            let ends = tokio::sync::Mutex::new(ends);
+            let judge = async move |sent: Vec<Waiting>| {
+                begun.send(sent.len()).expect("somebody looks");
+                ends.lock().await.recv().await;
+            };
+            let mut all = Self { lane: Arc::default(), calls, end, answers: Vec::new() };
+            let turn = all.put(1).expect("nothing is under way");
+            tokio::spawn(turn.run(Duration::from_hours(2), each, judge));
+            assert_eq!(all.calls.recv().await, Some(1));
+            all
+        }
+
+        fn put(&mut self, count: usize) -> Option<Turn> {
+            let mut turn = None;
+            for _ in 0..count {
+                let (waiting, answered) = waiting();
+                self.answers.push(answered);
+                turn = turn.or(self.lane.put(waiting).expect("there is room"));
+            }
+            turn
+        }
+
+        fn end(&self) {
+            self.end.send(()).expect("under way");
+        }
+    }
+
+    #[tokio::test]
+    async fn many_that_gathered_go_at_once() {
+        let mut judge = Judge::begin(Duration::from_hours(1)).await;
+        assert!(judge.put(FEW).is_none());
+        judge.end();
+        assert_eq!(judge.calls.recv().await, Some(FEW));
+    }
+
+    #[tokio::test]
+    async fn few_that_gathered_wait_for_more() {
+        let each = Duration::from_millis(20);
+        let began = Instant::now();
+        let mut judge = Judge::begin(each).await;
+        assert!(judge.put(FEW - 1).is_none());
+        judge.end();
+        assert_eq!(judge.calls.recv().await, Some(FEW - 1));
+        assert!(began.elapsed() >= each);
     }
 }
