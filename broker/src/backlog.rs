@@ -13,8 +13,8 @@ use crate::publisher::Published;
 
 /// Whole messages that may wait: barriers and relayed envelopes, whose senders wait for each.
 const MESSAGES_WAITING_MAX: usize = 64;
-/// How long an envelope may be under way before the next leaves without it. Longer than most take: what
-/// leaves early is less full, and a message costs what it costs however few share it.
+/// How long an envelope may be under way before the next leaves without it, however few it holds. Longer than
+/// most take: a message costs what it costs however few share it.
 const HOLD_UP_MAX: Duration = Duration::from_millis(5);
 
 /// A booking that waits. Dropped unanswered, it leaves its caller uncertain.
@@ -37,6 +37,7 @@ pub(crate) struct Inlet {
     messages: mpsc::Sender<Parcel>,
     waiting: Arc<AtomicUsize>,
     waiting_max: usize,
+    traffic: Arc<Traffic>,
 }
 
 /// The side that takes out, shared by the partition's lanes.
@@ -46,15 +47,19 @@ pub(crate) struct Backlog {
     /// Whose turn it is, and when the last envelope left. Held while a lane waits for its turn.
     turn: Mutex<Option<Instant>>,
     bookings: Mutex<mpsc::Receiver<Entry>>,
-    under_way: Arc<UnderWay>,
+    traffic: Arc<Traffic>,
     messages: Mutex<mpsc::Receiver<Parcel>>,
 }
 
-/// Envelopes that left and did not end.
-#[derive(Default)]
-struct UnderWay {
-    count: AtomicUsize,
-    ended: Notify,
+/// What lanes judge by whose turn it is.
+#[derive(Debug, Default)]
+struct Traffic {
+    /// Envelopes that left and did not end.
+    under_way: AtomicUsize,
+    /// Bookings that did not leave.
+    unsent: AtomicUsize,
+    /// An envelope ended, or there are bookings for another full one.
+    changed: Notify,
 }
 
 /// Bookings that leave together. Counts as under way until it is dropped.
@@ -63,19 +68,19 @@ pub(crate) struct Load {
     _under_way: Departed,
 }
 
-struct Departed(Arc<UnderWay>);
+struct Departed(Arc<Traffic>);
 
 impl Departed {
-    fn now(under_way: &Arc<UnderWay>) -> Self {
-        under_way.count.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(under_way))
+    fn now(traffic: &Arc<Traffic>) -> Self {
+        traffic.under_way.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(traffic))
     }
 }
 
 impl Drop for Departed {
     fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::AcqRel);
-        self.0.ended.notify_one();
+        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
+        self.0.changed.notify_one();
     }
 }
 
@@ -88,13 +93,20 @@ fn held_up(partition: Partition, waiting_max: usize, hold_up: Duration) -> (Inle
     let waiting_max = waiting_max.max(1);
     let (bookings, booking_receiver) = mpsc::channel(waiting_max);
     let (messages, message_receiver) = mpsc::channel(MESSAGES_WAITING_MAX);
-    let inlet = Inlet { bookings, messages, waiting: Arc::default(), waiting_max };
+    let traffic = Arc::<Traffic>::default();
+    let inlet = Inlet {
+        bookings,
+        messages,
+        waiting: Arc::default(),
+        waiting_max,
+        traffic: Arc::clone(&traffic),
+    };
     let backlog = Backlog {
         partition,
         hold_up,
         turn: Mutex::new(None),
         bookings: Mutex::new(booking_receiver),
-        under_way: Arc::default(),
+        traffic,
         messages: Mutex::new(message_receiver),
     };
     (inlet, backlog)
@@ -105,7 +117,15 @@ impl Inlet {
     pub(crate) fn offer(&self, booking: Booking) -> Option<oneshot::Receiver<Published>> {
         let place = Place::take(&self.waiting, self.waiting_max)?;
         let (answer, answered) = oneshot::channel();
-        self.bookings.try_send(Entry { booking, answer, _place: place }).ok()?;
+        // Counted before it can be taken out.
+        let unsent = self.traffic.unsent.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.bookings.try_send(Entry { booking, answer, _place: place }).is_err() {
+            self.traffic.unsent.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        if unsent.is_multiple_of(BOOKINGS_PER_ENVELOPE_MAX) {
+            self.traffic.changed.notify_one();
+        }
         Some(answered)
     }
 
@@ -126,21 +146,26 @@ impl Backlog {
     /// Waits for its turn and a booking, and takes what else is there, up to an envelope; empty once nobody
     /// can put in any more. Cancelling it loses nothing.
     ///
-    /// It is a lane's turn when no envelope is under way, or the last one has been for too long.
+    /// It is a lane's turn when no envelope is under way, the last one has been for too long, or there are
+    /// bookings for a full one: that costs what it costs, now or later, and a line that came about while the
+    /// broker stood still leaves at once.
     pub(crate) async fn next_bookings(&self) -> Load {
         let mut last_left = self.turn.lock().await;
         while let Some(left) = *last_left
-            && self.under_way.count.load(Ordering::Acquire) > 0
+            && self.traffic.under_way.load(Ordering::Acquire) > 0
+            && self.traffic.unsent.load(Ordering::Relaxed) < BOOKINGS_PER_ENVELOPE_MAX
         {
             tokio::select! {
-                () = self.under_way.ended.notified() => {}
+                () = self.traffic.changed.notified() => {}
                 () = sleep_until(left + self.hold_up) => break,
             }
         }
         let mut entries = Vec::new();
-        self.bookings.lock().await.recv_many(&mut entries, BOOKINGS_PER_ENVELOPE_MAX).await;
+        let mut bookings = self.bookings.lock().await;
+        bookings.recv_many(&mut entries, BOOKINGS_PER_ENVELOPE_MAX).await;
+        self.traffic.unsent.fetch_sub(entries.len(), Ordering::Relaxed);
         *last_left = Some(Instant::now());
-        Load { entries, _under_way: Departed::now(&self.under_way) }
+        Load { entries, _under_way: Departed::now(&self.traffic) }
     }
 
     /// Waits for a message; `None` once nobody can put in any more. Cancelling it loses nothing.
@@ -152,7 +177,9 @@ impl Backlog {
     /// about to take is left to the lane.
     pub(crate) fn drain(&self) {
         if let Ok(mut receiver) = self.bookings.try_lock() {
-            while receiver.try_recv().is_ok() {}
+            while receiver.try_recv().is_ok() {
+                self.traffic.unsent.fetch_sub(1, Ordering::Relaxed);
+            }
         }
         if let Ok(mut receiver) = self.messages.try_lock() {
             while receiver.try_recv().is_ok() {}
@@ -215,6 +242,32 @@ mod tests {
         assert!(futures::poll!(&mut next).is_pending());
         drop(first);
         assert_eq!(ids(&next.await), [4, 5]);
+    }
+
+    #[tokio::test]
+    async fn a_full_envelope_waits_for_no_other() {
+        let (inlet, backlog) = held_up(P, 1_000, NEVER);
+        let _answer = inlet.offer(booking(0));
+        let _under_way = backlog.next_bookings().await;
+        for _ in 0..2 {
+            let mut next = std::pin::pin!(backlog.next_bookings());
+            let _answers: Vec<_> = (1..64).map(|id| inlet.offer(booking(id))).collect();
+            assert!(futures::poll!(&mut next).is_pending());
+            let _last = inlet.offer(booking(64));
+            assert_eq!(next.await.entries.len(), BOOKINGS_PER_ENVELOPE_MAX);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_dropped_fills_no_envelope() {
+        let (inlet, backlog) = held_up(P, 1_000, NEVER);
+        let _answer = inlet.offer(booking(0));
+        let _under_way = backlog.next_bookings().await;
+        let _answers: Vec<_> = (1..64).map(|id| inlet.offer(booking(id))).collect();
+        backlog.drain();
+        let _answer = inlet.offer(booking(64));
+        let mut next = std::pin::pin!(backlog.next_bookings());
+        assert!(futures::poll!(&mut next).is_pending());
     }
 
     #[tokio::test]
