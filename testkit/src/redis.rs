@@ -123,6 +123,7 @@ impl Redis {
             "appendfsync everysec".to_owned(),
             // As in deploy/redis/redis.conf.
             "auto-aof-rewrite-min-size 128mb".to_owned(),
+            "rdbcompression no".to_owned(),
             "maxmemory-policy noeviction".to_owned(),
             "repl-backlog-ttl 0".to_owned(),
         ];
