@@ -1,8 +1,8 @@
 //! The lanes of holds: whoever asks for a place while calls are under way shares the next one.
 //!
-//! Self-clocking: with nothing under way a wish is sent at once, alone. While as many calls as may
-//! be are under way in its partition, wishes gather for the next. The call is the unit of certainty:
-//! when its outcome is unknown, that of each wish in it is.
+//! Self-clocking: with nothing under way, and no call a moment ago, a wish is sent at once, alone. While as
+//! many calls as may be are under way in its partition, wishes gather for the next. The call is the unit of
+//! certainty: when its outcome is unknown, that of each wish in it is.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use booking::Partition;
 use booking::partition::PARTITIONS_MAX;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use crate::error::Error;
@@ -22,11 +22,11 @@ pub(crate) const WISHES_PER_CALL_MAX: usize = 64;
 /// Calls under way in a partition. A second one would let Redis work while the first travels, but then each
 /// is half as full, and what a call costs by itself counts twice (docs/performance.md).
 const CALLS_MAX: usize = 1;
-/// As long as fewer wishes wait, a call begins no sooner than [`CALL_EACH`] after the one before: what a call
+/// As long as fewer wishes wait, a call begins no sooner than [`CALLS_APART`] after the one before: what a call
 /// costs by itself is as much as that of two wishes, and in a calm minute nearly all would come alone.
 const FEW: usize = 8;
-/// The distance of calls for few.
-const CALL_EACH: Duration = Duration::from_millis(1);
+/// What lies between the beginnings of calls for few; the runtime's clock makes it up to two milliseconds.
+const CALLS_APART: Duration = Duration::from_millis(1);
 /// Wishes of a partition that may wait to be sent.
 const WAITING_MAX: usize = 16_384;
 
@@ -39,15 +39,18 @@ pub(crate) struct Lanes {
     wait_max: Duration,
 }
 
-/// Who waits in one partition, and how many calls are under way.
+/// Who waits in one partition, and how many turns there are.
 #[derive(Debug, Default)]
 struct Lane {
     state: Mutex<State>,
+    /// Those that wait are few no more.
+    gathered: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Waiting>,
+    /// Turns that are not over: each makes a call, or lets wishes gather for its next.
     calls: usize,
 }
 
@@ -79,7 +82,7 @@ impl Lanes {
             let (links, wait_max) = (Arc::clone(&self.links), self.wait_max);
             // In a task of its own: the call is for others too, and whoever began it may leave.
             let judge = async move |sent| judge(&links, partition, sent).await;
-            tokio::spawn(turn.run(wait_max, CALL_EACH, judge));
+            tokio::spawn(turn.run(wait_max, CALLS_APART, judge));
         }
         answered.await.unwrap_or(Err(Error::Unknown))
     }
@@ -95,8 +98,21 @@ impl Lane {
         state.waiting.push_back(waiting);
         let may_begin = state.calls < CALLS_MAX;
         state.calls += usize::from(may_begin);
+        if state.waiting.len() == FEW {
+            self.gathered.notify_one();
+        }
         drop(state);
         Ok(may_begin.then(|| Turn { lane: Arc::clone(self), is_over: false }))
+    }
+
+    /// Waits until some time, or until those that wait are few no more.
+    async fn gather(&self, until: Instant) {
+        while self.state().waiting.len() < FEW {
+            tokio::select! {
+                () = self.gathered.notified() => {}
+                () = sleep_until(until) => return,
+            }
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -113,7 +129,7 @@ struct Turn {
 
 impl Turn {
     /// Makes one call after the other until nobody waits.
-    async fn run(mut self, wait_max: Duration, each: Duration, judge: impl AsyncFn(Vec<Waiting>)) {
+    async fn run(mut self, wait_max: Duration, apart: Duration, judge: impl AsyncFn(Vec<Waiting>)) {
         loop {
             let began = Instant::now();
             let Some(taken) = self.take() else { return };
@@ -132,9 +148,7 @@ impl Turn {
             if !sent.is_empty() {
                 judge(sent).await;
             }
-            if self.lane.state().waiting.len() < FEW {
-                sleep_until(began + each).await;
-            }
+            self.lane.gather(began + apart).await;
         }
     }
 
@@ -208,29 +222,30 @@ mod tests {
         (Waiting { wish, since: Instant::now(), answer }, answered)
     }
 
-    /// Takes calls in a lane of its own: tells how many wishes each has, and ends it when told to.
-    struct Judge {
+    /// A lane of its own whose calls end when told to.
+    struct Calls {
         lane: Arc<Lane>,
-        calls: mpsc::UnboundedReceiver<usize>,
+        /// How many wishes each has that began.
+        begun: mpsc::UnboundedReceiver<usize>,
         end: mpsc::UnboundedSender<()>,
         answers: Vec<oneshot::Receiver<Result<Hold, Error>>>,
     }
 
-    impl Judge {
+    impl Calls {
         /// A first wish, alone, is under way.
-        async fn begin(each: Duration) -> Self {
-            let (begun, calls) = mpsc::unbounded_channel();
+        async fn begin(apart: Duration) -> Self {
+            let (tell, begun) = mpsc::unbounded_channel();
             let (end, ends) = mpsc::unbounded_channel::<()>();
             let ends = tokio::sync::Mutex::new(ends);
             let judge = async move |sent: Vec<Waiting>| {
-                begun.send(sent.len()).expect("somebody looks");
+                tell.send(sent.len()).expect("somebody looks");
                 ends.lock().await.recv().await;
             };
-            let mut all = Self { lane: Arc::default(), calls, end, answers: Vec::new() };
-            let turn = all.put(1).expect("nothing is under way");
-            tokio::spawn(turn.run(Duration::from_hours(2), each, judge));
-            assert_eq!(all.calls.recv().await, Some(1));
-            all
+            let mut calls = Self { lane: Arc::default(), begun, end, answers: Vec::new() };
+            let turn = calls.put(1).expect("nothing is under way");
+            tokio::spawn(turn.run(Duration::from_hours(2), apart, judge));
+            assert_eq!(calls.next().await, Some(1));
+            calls
         }
 
         fn put(&mut self, count: usize) -> Option<Turn> {
@@ -246,24 +261,44 @@ mod tests {
         fn end(&self) {
             self.end.send(()).expect("under way");
         }
+
+        /// How many wishes the next one has.
+        async fn next(&mut self) -> Option<usize> {
+            let begun = tokio::time::timeout(Duration::from_secs(10), self.begun.recv());
+            begun.await.expect("in time")
+        }
     }
 
     #[tokio::test]
     async fn many_that_gathered_go_at_once() {
-        let mut judge = Judge::begin(Duration::from_hours(1)).await;
-        assert!(judge.put(FEW).is_none());
-        judge.end();
-        assert_eq!(judge.calls.recv().await, Some(FEW));
+        let mut calls = Calls::begin(Duration::from_hours(1)).await;
+        assert!(calls.put(FEW).is_none());
+        calls.end();
+        assert_eq!(calls.next().await, Some(FEW));
     }
 
     #[tokio::test]
     async fn few_that_gathered_wait_for_more() {
-        let each = Duration::from_millis(20);
+        let apart = Duration::from_millis(20);
         let began = Instant::now();
-        let mut judge = Judge::begin(each).await;
-        assert!(judge.put(FEW - 1).is_none());
-        judge.end();
-        assert_eq!(judge.calls.recv().await, Some(FEW - 1));
-        assert!(began.elapsed() >= each);
+        let mut calls = Calls::begin(apart).await;
+        assert!(calls.put(FEW - 1).is_none());
+        calls.end();
+        assert_eq!(calls.next().await, Some(FEW - 1));
+        assert!(began.elapsed() >= apart);
+    }
+
+    #[tokio::test]
+    async fn few_wait_no_longer_once_they_are_many() {
+        let mut calls = Calls::begin(Duration::from_hours(1)).await;
+        assert!(calls.put(FEW - 1).is_none());
+        calls.end();
+        // On one thread: the turn comes to where it waits.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(calls.begun.is_empty());
+        assert!(calls.put(1).is_none());
+        assert_eq!(calls.next().await, Some(FEW));
     }
 }

@@ -86,7 +86,7 @@ async fn many_at_once_share_calls_and_none_is_sold_twice() {
 }
 
 #[tokio::test]
-async fn a_hold_that_comes_alone_is_sent_alone_and_at_once() {
+async fn holds_that_come_one_after_the_other_are_sent_alone() {
     let mut world = World::open().await;
     let before = calls_of_scripts(&mut world).await;
     for n in 1..=3 {
