@@ -62,9 +62,11 @@ pub struct Step {
     pub accepted: Percentiles,
     /// Of those turned away.
     pub shed: Percentiles,
+    /// Connections that the server had closed.
+    pub reconnects: u64,
     /// Processor time of each accepted booking, by process, µs: of the whole step until nothing moves, with
-    /// the opening of its connections and those who are turned away; at half load also with the followers and
-    /// the probes.
+    /// the opening and greeting of its connections and those who are turned away; at half load also with the
+    /// followers and the probes.
     pub cpu_us: BTreeMap<&'static str, f64>,
 }
 
@@ -175,6 +177,7 @@ impl Rig<'_> {
             unsent: report.unsent,
             accepted: report.latencies.of(Outcome::Accepted).percentiles(),
             shed: report.latencies.of(Outcome::Shed).percentiles(),
+            reconnects: report.reconnects,
             cpu_us,
         })
     }

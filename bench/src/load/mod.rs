@@ -218,10 +218,14 @@ async fn open_all(address: SocketAddr, connections: usize) -> io::Result<Vec<Con
     Ok(all)
 }
 
-/// Asks one greeting over each connection, one after the other.
+/// Asks one greeting over each connection, one after the other. All must stand afterwards.
 async fn greet_all(connections: &mut [Connection], greetings: &[Bytes]) -> io::Result<()> {
     for (connection, greeting) in connections.iter_mut().zip(greetings.iter().cycle()) {
-        tokio::time::timeout(CONNECT_TIMEOUT, connection.exchange(greeting)).await??;
+        let greeted =
+            tokio::time::timeout(CONNECT_TIMEOUT, connection.exchange(greeting)).await??;
+        if greeted.is_last {
+            return Err(io::Error::other("the server closes connections after a greeting"));
+        }
     }
     Ok(())
 }

@@ -50,8 +50,9 @@ pub struct Plan {
     pub address: SocketAddr,
     /// Connections, all opened before the first request: the most requests in flight.
     pub connections: usize,
-    /// Asked before that, one over each of them and from the first again, whatever the answers. A server soon
-    /// closes a connection that never carried a request: thousands at one instant, where few are needed.
+    /// Asked before that, one over each of them and from the first again, whatever the status of the answers. A
+    /// server soon closes a connection that never carried a request: thousands at one instant, where few are
+    /// needed.
     pub greetings: Vec<Bytes>,
     /// Offered load, requests/s; more than zero.
     pub rate_per_s: f64,
@@ -96,7 +97,7 @@ pub struct Report {
 /// Runs a plan, and gives the work back.
 ///
 /// # Errors
-/// If not all connections can be opened at the start, or the rate is not one.
+/// If not all connections can be opened and greeted at the start, or the rate is not one.
 pub async fn run<W: Work>(plan: Plan, work: W) -> io::Result<(Report, W)> {
     if !(plan.rate_per_s > 0.0 && plan.rate_per_s.is_finite()) {
         return Err(io::Error::other("the rate must be more than zero"));
