@@ -1,8 +1,9 @@
 //! A lane: one confirming channel of a partition, with at most one message under way.
 //!
 //! Self-clocking: with no envelope under way what is there is sent at once; while a confirm is awaited, what
-//! arrives gathers for the next envelope. If that takes long, another lane goes ahead with it: a broker that
-//! stands still for a moment is then behind by little. The envelope is the unit of certainty.
+//! arrives gathers for the next envelope. If that takes long, or is a full envelope, another lane goes ahead
+//! with it: a broker that stands still for a moment is then behind by little. The envelope is the unit of
+//! certainty.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -14,8 +14,8 @@ pub struct Settings {
     pub prefix: String,
     /// How many bookings queues there are.
     pub partitions: PartitionCount,
-    /// Publishing channels per partition, each with one envelope in flight; a further one is used while a
-    /// confirm takes long.
+    /// Publishing channels per partition, each with one envelope in flight; a further one is used for a full
+    /// envelope, or while a confirm takes long.
     pub lanes: usize,
     /// How long a confirm may take before its outcome is unknown.
     pub confirm_timeout_ms: u64,

@@ -10,16 +10,17 @@ use tokio::sync::Semaphore;
 
 use crate::epochs::Epochs;
 
-/// Checks on their way at once. More than that means PostgreSQL is not keeping up, and nobody is
-/// told "queued" then.
-const CHECKS_MAX: usize = 64;
+/// Checks that may be on their way at once, or one for each lane if those are more: their messages may all be
+/// confirmed at one instant. More than that means PostgreSQL is not keeping up, and nobody is told
+/// "queued" then.
+const CHECKS_MIN: usize = 64;
 
 /// Makes the check the publisher asks after each confirm: false for all if PostgreSQL is not
 /// there in time.
 ///
 /// The statement itself runs in a task of its own and is not cancelled with the wait.
-pub fn certify(ledger: Ledger, epochs: Arc<Epochs>, timeout_ms: u64) -> Certify {
-    let turns = Arc::new(Semaphore::new(CHECKS_MAX));
+pub fn certify(ledger: Ledger, epochs: Arc<Epochs>, timeout_ms: u64, lanes: usize) -> Certify {
+    let turns = Arc::new(Semaphore::new(lanes.clamp(CHECKS_MIN, Semaphore::MAX_PERMITS)));
     let timeout = Duration::from_millis(timeout_ms);
     Arc::new(move |asked: Vec<(Partition, Epoch)>| {
         let (ledger, epochs, turns) = (ledger.clone(), Arc::clone(&epochs), Arc::clone(&turns));

@@ -149,12 +149,13 @@ pub fn start(
     let inventory = Inventory::start(&settings.inventory(addresses))
         .map_err(|error| Invalid::new("SLOTRUSH_REDIS_URL", error.to_string()))?;
     let epochs = Arc::new(Epochs::default());
+    let broker = settings.broker(addresses, partitions);
     let certify = certify::certify(
         ledger.clone(),
         Arc::clone(&epochs),
         settings.calls.epoch_check_timeout_ms,
+        broker.lanes.saturating_mul(usize::from(partitions.get())),
     );
-    let broker = settings.broker(addresses, partitions);
     let publisher = Publisher::start(&broker, Some(certify), links.clone());
     Ok(App::new(Shared {
         partitions,

@@ -125,7 +125,8 @@ pub struct Calls {
     /// How long a statement of PostgreSQL may run (ms)
     #[arg(long, env = "SLOTRUSH_STATEMENT_TIMEOUT_MS", default_value_t = 3_000, value_name = "MS")]
     pub statement_timeout_ms: u64,
-    /// Publishing channels per partition: a further one is used while the confirm of a message takes long
+    /// Publishing channels per partition: a further one is used for a full message, or while the confirm of
+    /// one takes long
     #[arg(long, env = "SLOTRUSH_PUBLISH_LANES", default_value_t = 8, value_name = "COUNT")]
     pub publish_lanes: usize,
     /// How long RabbitMQ may take to confirm before a booking is answered "pending" (ms)
