@@ -36,7 +36,7 @@ pub(crate) struct Bench {
 /// Builds everything, optimised, and runs it.
 pub(crate) async fn run(bench: Bench) -> Result<()> {
     ensure_programs().await?;
-    eprintln!("building, optimised (minutes the first time)");
+    eprintln!("building, optimised (minutes)");
     unless_interrupted(command::build_bench()).await?;
     let _lock = Lock::take_beside(&folder())?;
     forget_the_last()?;

@@ -68,7 +68,7 @@ fn folder() -> PathBuf {
 /// Shows it.
 pub(crate) async fn run(demo: Demo) -> Result<()> {
     let stages = Stages::start();
-    stages.say("building gateway, worker and crowd, optimised (minutes the first time)");
+    stages.say("building gateway, worker and crowd, optimised (minutes)");
     unless_interrupted(command::build_programs(true)).await?;
     forget_the_last().await?;
     stages.say("starting private Redis, RabbitMQ, PostgreSQL, gateway and worker");

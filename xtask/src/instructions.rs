@@ -38,7 +38,7 @@ pub(crate) struct Instructions {
 pub(crate) async fn run(instructions: Instructions) -> Result<()> {
     ensure_programs().await?;
     let valgrind = ensure_tool("valgrind", "valgrind").await?;
-    eprintln!("building, optimised (minutes the first time)");
+    eprintln!("building, optimised (minutes)");
     let mut build = command::cargo();
     build.args(["build", "--quiet", "--release", "--locked"]);
     build.args(["-p", "gateway", "--example", "instructions"]);
