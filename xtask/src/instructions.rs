@@ -19,11 +19,11 @@ use crate::workspace::{private_folder, relative, root};
 /// Kinds of requests in the order of their dumps, and what each may cost: 5 % more than measured for
 /// those answered at once, 10 % for those that wait for servers and share their questions.
 const BUDGETS: [(&str, u64); 5] = [
-    ("none", 13_300),
-    ("sold_out", 52_000),
-    ("accepted", 101_000),
-    ("poll_queued", 49_000),
-    ("poll_final", 40_700),
+    ("none", 12_300),
+    ("sold_out", 49_200),
+    ("accepted", 94_400),
+    ("poll_queued", 45_900),
+    ("poll_final", 37_700),
 ];
 
 /// Options of the count.
