@@ -1,5 +1,6 @@
 //! The usual worker: one message, one transaction, optimistic retry, then the ack.
 
+use std::io::stdin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProper
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout_at;
 
 use crate::settings::{Fill, Probe, Queue, Work};
@@ -88,11 +89,13 @@ pub(crate) async fn fill(fill: &Fill) -> anyhow::Result<()> {
 
 /// Publishes one message after another, each when it is due whatever became of those before, and prints the
 /// 99th percentile of how long their confirms took from then: a broker that stands still is seen in every
-/// message that was due meanwhile.
+/// message that was due meanwhile. Says "ready" first and begins with a line of input, or its end.
 pub(crate) async fn probe(probe: &Probe) -> anyhow::Result<()> {
     let (_connection, channel) = open(&probe.queue).await?;
     declare(&channel, &probe.queue.queue).await?;
     let persistent = BasicProperties::default().with_delivery_mode(PERSISTENT);
+    println!("ready");
+    spawn_blocking(|| stdin().read_line(&mut String::new())).await??;
     let began = Instant::now();
     let counted_from = began + Duration::from_secs_f64(probe.warm_up_seconds);
     let until = began + Duration::from_secs_f64(probe.seconds);

@@ -8,11 +8,12 @@ use anyhow::{Result, bail, ensure};
 use booking::SlotId;
 use bytes::Bytes;
 use e2e::system::url_of;
+use futures::FutureExt as _;
 use hyper::Method;
 use hyper::header::HeaderValue;
 use rush::client::{Client, Sent};
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::{Costs, DRAIN_MAX, LOAD, Rig, local};
@@ -146,20 +147,33 @@ impl Rig<'_> {
             drain: DRAIN_MAX,
         };
         let costs = Costs::begin(&self.world.parts());
+        let (begins, begun) = oneshot::channel();
         // Who follows ends when nobody can tell of a booking any more: the work is dropped at once.
-        let loaded = async { open::run(plan, work).await.map(|(report, _)| report) };
+        let loaded =
+            async { open::run_telling(plan, work, begins).await.map(|(report, _)| report) };
         let report = if is_half {
             let lasts = self.pace.warm_up + self.pace.round;
+            // At the same instants as the load, not while it opens its connections.
+            let begun = begun.map(|begun| begun.is_ok()).shared();
+            let begun = || async {
+                ensure!(begun.clone().await, "the load did not begin");
+                Ok(())
+            };
             let beside = async {
-                tokio::try_join!(self.probed(lasts), self.empty_beside(lasts), self.follow(told))
+                tokio::try_join!(
+                    self.other.probe(begun(), lasts, self.pace.warm_up),
+                    self.empty_beside(begun(), lasts),
+                    self.follow(told)
+                )
             };
             let (loaded, beside) = tokio::join!(loaded, beside);
+            let report = loaded?;
             let (confirm_p99_ms, empty_p99_ms, certain) = beside?;
             ensure!(certain.percentiles().count > 0, "no booking was followed to its end");
             self.results.note("confirm_p99_ms", confirm_p99_ms);
             self.results.note("empty_p99_ms", empty_p99_ms);
             self.results.note("certain_p99_ms", certain.percentiles().p99_ms);
-            loaded?
+            report
         } else {
             loaded.await?
         };
@@ -182,13 +196,12 @@ impl Rig<'_> {
         })
     }
 
-    /// B5: how long the broker takes to confirm one message at that moment.
-    async fn probed(&self, lasts: Duration) -> Result<f64> {
-        self.other.probe(lasts, self.pace.warm_up).await
-    }
-
     /// How long an empty answer takes at that moment.
-    async fn empty_beside(&self, lasts: Duration) -> Result<f64> {
+    async fn empty_beside(
+        &self,
+        begun: impl Future<Output = Result<()>>,
+        lasts: Duration,
+    ) -> Result<f64> {
         let slot = SlotId::from(256);
         let request = self.world.crowd.booking("/empty/v1/bookings", 0, slot);
         let plan = open::Plan {
@@ -202,6 +215,7 @@ impl Rig<'_> {
             waiting_max: WAITING_MAX,
             drain: DRAIN_MAX,
         };
+        begun.await?;
         let (report, _) = open::run(plan, Again::new(vec![request], 204)).await?;
         Ok(report.latencies.of(Outcome::Accepted).percentiles().p99_ms)
     }

@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde::Serialize;
 use testkit::cpu_used_by_thread;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -99,10 +99,22 @@ pub struct Report {
 /// # Errors
 /// If not all connections can be opened and greeted at the start, or the rate is not one.
 pub async fn run<W: Work>(plan: Plan, work: W) -> io::Result<(Report, W)> {
+    run_telling(plan, work, oneshot::channel().0).await
+}
+
+/// The same, and tells when all connections are open and greeted: the load begins.
+///
+/// # Errors
+/// As above; nothing is told then.
+pub async fn run_telling<W: Work>(
+    plan: Plan,
+    work: W,
+    begins: oneshot::Sender<()>,
+) -> io::Result<(Report, W)> {
     if !(plan.rate_per_s > 0.0 && plan.rate_per_s.is_finite()) {
         return Err(io::Error::other("the rate must be more than zero"));
     }
-    apart(move || drive(plan, work)).await
+    apart(move || drive(plan, work, begins)).await
 }
 
 /// A request and when it was meant to start.
@@ -141,11 +153,17 @@ struct Tally {
     in_flight: Vec<Option<Instant>>,
 }
 
-async fn drive<W: Work>(plan: Plan, work: W) -> io::Result<(Report, W)> {
+async fn drive<W: Work>(
+    plan: Plan,
+    work: W,
+    begins: oneshot::Sender<()>,
+) -> io::Result<(Report, W)> {
     let mut connections = open_all(plan.address, plan.connections).await?;
     greet_all(&mut connections, &plan.greetings).await?;
     let timer = Timer::new()?;
     let cpu_before = cpu_used_by_thread();
+    // Nobody need listen.
+    let _ = begins.send(());
     let start = Instant::now();
     let shared = Rc::new(Shared {
         address: plan.address,

@@ -1,5 +1,6 @@
 //! The usual ways to book: the crate `direct`, with a database and a queue of its own on the same servers.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -7,6 +8,7 @@ use e2e::system::address;
 use e2e::{SOON, command};
 use serde::Deserialize;
 use testkit::{Process, ensure_database, eventually, free_port};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
@@ -115,17 +117,32 @@ impl Other {
         Ok(drained)
     }
 
-    /// Publishes a message now and then for as long, each confirmed; returns the 99th percentile of the
-    /// time that took after a warm-up, from when each was due, ms.
+    /// From `begun` on publishes a message now and then for as long, each confirmed; returns the 99th
+    /// percentile of the time that took after a warm-up, from when each was due, ms.
     ///
     /// # Errors
     /// If it does not end well.
-    pub async fn probe(&self, lasts: Duration, warm_up: Duration) -> Result<f64> {
+    pub async fn probe(
+        &self,
+        begun: impl Future<Output = Result<()>>,
+        lasts: Duration,
+        warm_up: Duration,
+    ) -> Result<f64> {
         let mut probe = self.command("probe", &format!("direct.{}", testkit::unique()))?;
         probe.args(["--seconds", &lasts.as_secs_f64().to_string()]);
         probe.args(["--warm-up-seconds", &warm_up.as_secs_f64().to_string()]);
-        let printed = output(&mut probe).await?;
-        printed.parse().with_context(|| format!("no figure: {printed}"))
+        probe.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut probe = probe.spawn().context("cannot start the probe")?;
+        let printed = probe.stdout.take().context("no output")?;
+        let mut printed = BufReader::new(printed).lines();
+        ensure!(printed.next_line().await?.as_deref() == Some("ready"), "the probe cannot begin");
+        begun.await?;
+        // Ends its input: it begins.
+        drop(probe.stdin.take());
+        let figure = printed.next_line().await?.context("the probe has no figure")?;
+        let status = probe.wait().await?;
+        ensure!(status.success(), "the probe ended with {status}");
+        figure.parse().with_context(|| format!("no figure: {figure}"))
     }
 
     fn command(&self, what: &str, queue: &str) -> Result<Command> {
