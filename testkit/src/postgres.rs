@@ -18,6 +18,9 @@ use crate::process::{Process, write_private};
 use crate::process_id::{Server, Signal};
 use crate::programs::Programs;
 
+/// What production runs with.
+const SETTINGS: &str = include_str!("../../deploy/postgres/postgresql.conf");
+
 const READY_WITHIN: Duration = Duration::from_mins(1);
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
@@ -134,6 +137,7 @@ impl Postgres {
         }
         let password = fs::read_to_string(&password_file)
             .with_context(|| format!("cannot read {}", password_file.display()))?;
+        fs::write(data.join("postgresql.conf"), SETTINGS)?;
         buried(&data).await;
         let mut process = spawn(&folder, &data, port, scratch.as_ref())?;
         ready(&mut process, port).await?;
@@ -255,8 +259,8 @@ fn spawn(folder: &Path, data: &Path, port: u16, scratch: Option<&TempDir>) -> Re
         "listen_addresses=127.0.0.1",
         "unix_socket_directories=",
         "max_connections=200",
-        "fsync=on",
-        "shared_buffers=256MB",
+        // Whatever the language of who runs it.
+        "lc_messages=C",
         "log_min_messages=warning",
     ];
     for setting in settings {

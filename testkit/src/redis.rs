@@ -15,6 +15,9 @@ use crate::process::{Process, write_private};
 use crate::process_id::{Server, Signal};
 use crate::programs::Programs;
 
+/// What production runs with.
+const SETTINGS: &str = include_str!("../../deploy/redis/redis.conf");
+
 const START_TRIES: usize = 5;
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -113,21 +116,14 @@ impl Redis {
         let folder = std::path::absolute(folder)?;
         fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
-        let mut lines = vec![
-            "bind 127.0.0.1".to_owned(),
-            format!("port {port}"),
-            format!("dir \"{}\"", folder.display()),
-            "daemonize no".to_owned(),
-            "save \"\"".to_owned(),
-            "appendonly yes".to_owned(),
-            "appendfsync everysec".to_owned(),
-            // As in deploy/redis/redis.conf.
-            "auto-aof-rewrite-min-size 128mb".to_owned(),
-            "rdbcompression no".to_owned(),
-            "maxmemory-policy noeviction".to_owned(),
-            "repl-backlog-ttl 0".to_owned(),
+        let own = [
+            "bind 127.0.0.1",
+            &format!("port {port}"),
+            &format!("dir \"{}\"", folder.display()),
+            "daemonize no",
         ];
-        lines.extend(config.iter().map(|&line| line.to_owned()));
+        // Of two lines for one setting the later one counts.
+        let lines = [&[SETTINGS.trim_end()], &own[..], config].concat();
         // There may be passwords in it.
         write_private(&folder.join("redis.conf"), &(lines.join("\n") + "\n"))?;
         let mut process = spawn(&folder, scratch.as_ref())?;
