@@ -6,8 +6,8 @@
 //! and the others are told at once to come back.
 //!
 //! A line stands where even the quickest booking of a while was slow (as in `CoDel`, RFC 8289: the least
-//! delay tells a line that stands from one that comes and goes), and some hundreds are under way. How long it may be follows from how
-//! many are carried in a second (Little's law).
+//! delay tells a line that stands from one that comes and goes), and some hundreds are under way. How long
+//! it may be follows from how many are carried in a second (Little's law).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,14 +15,26 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// How long a booking may be under way where a line stands.
+/// A line stands where no booking is quicker.
 const DELAY_MAX: Duration = Duration::from_millis(50);
+/// How long one may then stand in it, on top of what a booking takes where there is none.
+const KEPT: Duration = Duration::from_millis(20);
+/// What a booking takes without a line, as long as that was never seen.
+const UNLINED: Duration = Duration::from_millis(30);
+/// By which part of it that grows in a window, at most: twice as much in five seconds. It falls at once, for
+/// a window may be slow because a line begins, but not quick.
+const UNLINED_GROWTH: u32 = 64;
 /// A look at the delays.
 const WINDOW: Duration = Duration::from_millis(100);
-/// Windows in a row after which a line stands, and after which it is gone: a second.
+/// Windows in a row after which a line stands: a second. After as long without anybody nothing is known.
 const WINDOWS: u32 = 10;
+/// Windows in a row without anybody turned away, after which it is gone. Longer: where hardly more come than
+/// are carried it would come and go, and each time stand for a second.
+const CALM_WINDOWS: u32 = 50;
+/// Fewer under way are no line.
+const LINE_MIN: usize = 512;
 /// As many are always let in: on a slow machine, or with a slow broker, few would carry even less.
-const LIMIT_MIN: usize = 512;
+const LIMIT_MIN: usize = 256;
 
 /// Room for bookings on their way. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -52,6 +64,7 @@ struct Line {
     window_began: Instant,
     /// Of the bookings that ended in this window.
     least: Option<Duration>,
+    sum: Duration,
     ended: u32,
     turned_away: u32,
     /// The most under way when somebody came in this window.
@@ -62,6 +75,8 @@ struct Line {
     calm: u32,
     /// How many may be under way, while a line stands.
     limit: Option<usize>,
+    /// What a booking takes without a line.
+    unlined: Duration,
 }
 
 impl Room {
@@ -106,12 +121,14 @@ impl Line {
         Self {
             window_began: now,
             least: None,
+            sum: Duration::ZERO,
             ended: 0,
             turned_away: 0,
             most: 0,
             slow: 0,
             calm: 0,
             limit: None,
+            unlined: UNLINED,
         }
     }
 
@@ -126,6 +143,7 @@ impl Line {
     fn note(&mut self, delay: Duration, now: Instant) {
         self.look(now);
         self.least = Some(self.least.map_or(delay, |least| least.min(delay)));
+        self.sum += delay;
         self.ended += 1;
     }
 
@@ -136,29 +154,44 @@ impl Line {
             return;
         }
         if lasted >= WINDOW * WINDOWS {
-            // Nobody came or went for so long: nothing is known of before.
+            // Nobody came or went for so long: nothing is known of any line.
             self.set(None);
-            *self = Self::new(now);
+            *self = Self { unlined: self.unlined, ..Self::new(now) };
             return;
         }
         match self.least {
             // Few who are slow are no line: something behind them is.
-            _ if self.most < LIMIT_MIN => self.slow = 0,
+            _ if self.most < LINE_MIN => self.slow = 0,
             Some(least) if least > DELAY_MAX => self.slow += 1,
             Some(_) => self.slow = 0,
             // None ended: that says nothing for it.
             None => {}
         }
         self.calm = if self.turned_away == 0 { self.calm + 1 } else { 0 };
-        let wanted = limit(f64::from(self.ended) / lasted.as_secs_f64());
+        if self.limit.is_none() && self.most < LINE_MIN && self.ended > 0 {
+            let most = self.unlined + self.unlined / UNLINED_GROWTH;
+            self.unlined = most.min(self.sum / self.ended);
+        }
+        let wanted = self.wanted(f64::from(self.ended) / lasted.as_secs_f64());
         self.set(match self.limit {
             None => (self.slow >= WINDOWS).then_some(wanted),
-            Some(_) if self.calm >= WINDOWS && self.slow == 0 => None,
+            Some(_) if self.calm >= CALM_WINDOWS => None,
             // At most half as many at once: one window in which few ended says little.
             Some(before) => Some(wanted.max(before / 2)),
         });
-        (self.least, self.ended, self.turned_away, self.most) = (None, 0, 0, 0);
+        (self.least, self.sum, self.ended) = (None, Duration::ZERO, 0);
+        (self.turned_away, self.most) = (0, 0);
         self.window_began = now;
+    }
+
+    /// How many make a line as short as it is kept, if so many are carried.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a few million a second at most"
+    )]
+    fn wanted(&self, per_s: f64) -> usize {
+        ((per_s * (self.unlined + KEPT).as_secs_f64()) as usize).max(LIMIT_MIN)
     }
 
     fn set(&mut self, limit: Option<usize>) {
@@ -179,16 +212,6 @@ impl Line {
         }
         self.limit = limit;
     }
-}
-
-/// How many keep a line of the longest delay, if so many are carried.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a few million a second at most"
-)]
-fn limit(per_s: f64) -> usize {
-    ((per_s * DELAY_MAX.as_secs_f64()) as usize).max(LIMIT_MIN)
 }
 
 #[cfg(test)]
@@ -227,7 +250,7 @@ mod tests {
     fn a_rush_of_a_second_is_let_in_and_what_stands_longer_is_kept_short() {
         let (mut line, mut now) = new();
         assert_eq!(pass(&mut line, &mut now, WINDOWS, (2_000, SLOW), (2_500, 10_000)), 25_000);
-        // 20,000 a second: a thousand are under way for 50 ms.
+        // 20,000 a second: a thousand are under way for 50 ms, while it is not known how long they would be.
         assert_eq!(line.limit, Some(1_000));
         assert_eq!(pass(&mut line, &mut now, 1, (2_000, SLOW), (100, 1_000)), 0);
         assert_eq!(pass(&mut line, &mut now, 1, (2_000, SLOW), (100, 999)), 100);
@@ -245,12 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_goes_when_nobody_was_turned_away_for_a_second() {
+    fn the_limit_goes_when_nobody_was_turned_away_for_five_seconds() {
         let (mut line, mut now) = new();
         pass(&mut line, &mut now, WINDOWS, (2_000, SLOW), (1, 900));
         pass(&mut line, &mut now, 3 * WINDOWS, (2_000, QUICK), (1, 2_000));
         assert_eq!(line.limit, Some(1_000), "somebody was turned away all the time");
-        pass(&mut line, &mut now, WINDOWS, (2_000, QUICK), (1, 10));
+        pass(&mut line, &mut now, CALM_WINDOWS - 1, (2_000, QUICK), (1, 10));
+        assert!(line.limit.is_some(), "too many may come again at once");
+        pass(&mut line, &mut now, 1, (2_000, QUICK), (1, 10));
         assert_eq!(line.limit, None);
     }
 
@@ -268,13 +293,49 @@ mod tests {
     }
 
     #[test]
+    fn a_line_is_as_short_as_a_booking_without_one_allows() {
+        let ms = Duration::from_millis;
+        for (unlined, limit) in [(ms(5), 500), (ms(30), 1_000), (ms(100), 2_400)] {
+            let (mut line, mut now) = new();
+            // Calm for long enough to know, slow or not.
+            pass(&mut line, &mut now, 20 * WINDOWS, (10, unlined), (10, 10));
+            pass(&mut line, &mut now, WINDOWS, (2_000, unlined + ms(60)), (2_500, 9_000));
+            assert_eq!(line.limit, Some(limit), "{unlined:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_does_not_hold_back_what_a_slow_broker_could_carry() {
+        let (mut line, mut now) = new();
+        let unlined = Duration::from_millis(30);
+        pass(&mut line, &mut now, WINDOWS, (1_000, unlined), (1_000, 300));
+        pass(&mut line, &mut now, WINDOWS, (1_000, SLOW), (1_500, 9_000));
+        // As many as may be under way are, and each takes as long as without a line.
+        for _ in 0..WINDOWS {
+            let limit = line.limit.expect("somebody was turned away");
+            let carried = u32::try_from(limit * 100 / 30).expect("some thousands").min(1_500);
+            pass(&mut line, &mut now, 1, (carried, unlined), (carried + 1, limit));
+        }
+        // 15,000 a second come.
+        assert!(line.limit >= Some(450), "{:?}", line.limit);
+    }
+
+    #[test]
+    fn a_window_in_which_a_line_begins_says_little_of_bookings_without_one() {
+        let (mut line, mut now) = new();
+        pass(&mut line, &mut now, WINDOWS, (100, QUICK), (100, 10));
+        pass(&mut line, &mut now, 3, (1_000, SLOW), (1_000, 400));
+        assert!(line.unlined < QUICK * 2);
+    }
+
+    #[test]
     fn a_few_slow_bookings_are_no_line() {
         let (mut line, mut now) = new();
         pass(&mut line, &mut now, 3 * WINDOWS, (1, SLOW), (1, 1));
         assert_eq!(line.limit, None);
         pass(&mut line, &mut now, WINDOWS, (2_000, SLOW), (1, 9_000));
-        assert_eq!(line.limit, Some(1_000));
-        pass(&mut line, &mut now, WINDOWS, (1, SLOW), (1, 1));
+        assert!(line.limit.is_some());
+        pass(&mut line, &mut now, CALM_WINDOWS, (1, SLOW), (1, 1));
         assert_eq!(line.limit, None, "the rush is over, and what is slow is slow still");
     }
 
