@@ -192,8 +192,8 @@ where
     let under_way = app.room.enter().map(|place| {
         let id = crate::request_id::current().unwrap_or_default();
         let work = crate::request_id::scope(id, work).map(move |outcome| {
-            if is_new && matches!(outcome, Admitted::Accepted(_)) {
-                place.carried();
+            if is_new && let Admitted::Accepted(accepted) = &outcome {
+                place.carried(accepted.is_certain());
             }
             outcome
         });

@@ -21,6 +21,8 @@ const DELAY_MAX: Duration = Duration::from_millis(50);
 const KEPT: Duration = Duration::from_millis(20);
 /// What a booking takes without a line, as long as that was never seen.
 const UNLINED: Duration = Duration::from_millis(30);
+/// The longest that may be: what takes longer than that is not a slow broker but one that stands still.
+const UNLINED_MAX: Duration = Duration::from_millis(200);
 /// By which part of it that grows in a window, at most: twice as much in five seconds. It falls at once, for
 /// a window may be slow because a line begins, but not quick.
 const UNLINED_GROWTH: u32 = 64;
@@ -28,9 +30,9 @@ const UNLINED_GROWTH: u32 = 64;
 const WINDOW: Duration = Duration::from_millis(100);
 /// Windows in a row after which a line stands: a second. After as long without anybody nothing is known.
 const WINDOWS: u32 = 10;
-/// Windows in a row without anybody turned away, after which it is gone. Longer: where hardly more come than
-/// are carried it would come and go, and each time stand for a second.
-const CALM_WINDOWS: u32 = 50;
+/// How long after somebody was turned away it is gone. Longer than a line takes to be one: where hardly more
+/// come than are carried it would come and go, and stand for a second each time.
+const CALM: Duration = Duration::from_secs(5);
 /// Fewer under way are no line.
 const LINE_MIN: usize = 512;
 /// As many are always let in: on a slow machine, or with a slow broker, few would carry even less.
@@ -64,15 +66,16 @@ struct Line {
     window_began: Instant,
     /// Of the bookings that ended in this window.
     least: Option<Duration>,
-    sum: Duration,
     ended: u32,
-    turned_away: u32,
+    /// Of those that are certain: what is not may have ended because somebody gave it up.
+    certain: u32,
+    certain_sum: Duration,
+    /// When somebody was turned away last, or the limit began.
+    turned_away_at: Instant,
     /// The most under way when somebody came in this window.
     most: usize,
     /// Windows in a row in which even the least delay was too long.
     slow: u32,
-    /// Windows in a row in which nobody was turned away.
-    calm: u32,
     /// How many may be under way, while a line stands.
     limit: Option<usize>,
     /// What a booking takes without a line.
@@ -105,10 +108,10 @@ impl Room {
 
 impl Place {
     /// Notes that its booking is on its way no more, as one that was carried: its delay counts.
-    pub fn carried(self) {
+    pub fn carried(self, is_certain: bool) {
         let Visit { line, began } = &self.visit;
         let now = Instant::now();
-        lock(line).note(now.duration_since(*began), now);
+        lock(line).note(now.duration_since(*began), is_certain, now);
     }
 }
 
@@ -121,12 +124,12 @@ impl Line {
         Self {
             window_began: now,
             least: None,
-            sum: Duration::ZERO,
             ended: 0,
-            turned_away: 0,
+            certain: 0,
+            certain_sum: Duration::ZERO,
+            turned_away_at: now,
             most: 0,
             slow: 0,
-            calm: 0,
             limit: None,
             unlined: UNLINED,
         }
@@ -136,15 +139,20 @@ impl Line {
         self.look(now);
         self.most = self.most.max(under_way);
         let lets_in = self.limit.is_none_or(|limit| under_way < limit);
-        self.turned_away += u32::from(!lets_in);
+        if !lets_in {
+            self.turned_away_at = now;
+        }
         lets_in
     }
 
-    fn note(&mut self, delay: Duration, now: Instant) {
+    fn note(&mut self, delay: Duration, is_certain: bool, now: Instant) {
         self.look(now);
         self.least = Some(self.least.map_or(delay, |least| least.min(delay)));
-        self.sum += delay;
         self.ended += 1;
+        if is_certain {
+            self.certain += 1;
+            self.certain_sum += delay;
+        }
     }
 
     /// Judges the window, if it is over.
@@ -167,20 +175,27 @@ impl Line {
             // None ended: that says nothing for it.
             None => {}
         }
-        self.calm = if self.turned_away == 0 { self.calm + 1 } else { 0 };
-        if self.limit.is_none() && self.most < LINE_MIN && self.ended > 0 {
+        if self.limit.is_none() && self.most < LINE_MIN && self.certain > 0 {
             let most = self.unlined + self.unlined / UNLINED_GROWTH;
-            self.unlined = most.min(self.sum / self.ended);
+            self.unlined = most.min(self.certain_sum / self.certain).min(UNLINED_MAX);
         }
         let wanted = self.wanted(f64::from(self.ended) / lasted.as_secs_f64());
-        self.set(match self.limit {
-            None => (self.slow >= WINDOWS).then_some(wanted),
-            Some(_) if self.calm >= CALM_WINDOWS => None,
+        let limit = match self.limit {
+            None if self.slow < WINDOWS => None,
+            None => {
+                self.turned_away_at = now;
+                Some(wanted)
+            }
+            Some(_) if now.duration_since(self.turned_away_at) >= CALM => {
+                self.slow = 0;
+                None
+            }
             // At most half as many at once: one window in which few ended says little.
             Some(before) => Some(wanted.max(before / 2)),
-        });
-        (self.least, self.sum, self.ended) = (None, Duration::ZERO, 0);
-        (self.turned_away, self.most) = (0, 0);
+        };
+        self.set(limit);
+        (self.least, self.ended, self.most) = (None, 0, 0);
+        (self.certain, self.certain_sum) = (0, Duration::ZERO);
         self.window_began = now;
     }
 
@@ -230,7 +245,7 @@ mod tests {
         let mut let_in = 0;
         for _ in 0..windows {
             *now += WINDOW / 2;
-            (0..per_window).for_each(|_| line.note(delay, *now));
+            (0..per_window).for_each(|_| line.note(delay, true, *now));
             let_in += (0..come).map(|_| u32::from(line.lets_in(under_way, *now))).sum::<u32>();
             *now += WINDOW / 2;
             line.look(*now);
@@ -261,7 +276,7 @@ mod tests {
         let (mut line, mut now) = new();
         for _ in 0..3 {
             pass(&mut line, &mut now, WINDOWS - 1, (2_000, SLOW), (1, 900));
-            line.note(QUICK, now);
+            line.note(QUICK, true, now);
             pass(&mut line, &mut now, 1, (2_000, SLOW), (1, 900));
         }
         assert_eq!(line.limit, None);
@@ -273,9 +288,9 @@ mod tests {
         pass(&mut line, &mut now, WINDOWS, (2_000, SLOW), (1, 900));
         pass(&mut line, &mut now, 3 * WINDOWS, (2_000, QUICK), (1, 2_000));
         assert_eq!(line.limit, Some(1_000), "somebody was turned away all the time");
-        pass(&mut line, &mut now, CALM_WINDOWS - 1, (2_000, QUICK), (1, 10));
+        pass(&mut line, &mut now, 49, (2_000, QUICK), (1, 10));
         assert!(line.limit.is_some(), "too many may come again at once");
-        pass(&mut line, &mut now, 1, (2_000, QUICK), (1, 10));
+        pass(&mut line, &mut now, 2, (2_000, QUICK), (1, 10));
         assert_eq!(line.limit, None);
     }
 
@@ -307,17 +322,17 @@ mod tests {
     #[test]
     fn a_limit_does_not_hold_back_what_a_slow_broker_could_carry() {
         let (mut line, mut now) = new();
-        let unlined = Duration::from_millis(30);
-        pass(&mut line, &mut now, WINDOWS, (1_000, unlined), (1_000, 300));
-        pass(&mut line, &mut now, WINDOWS, (1_000, SLOW), (1_500, 9_000));
+        let unlined = Duration::from_millis(60);
+        pass(&mut line, &mut now, 20 * WINDOWS, (400, unlined), (400, 300));
+        pass(&mut line, &mut now, WINDOWS, (800, SLOW), (1_500, 9_000));
         // As many as may be under way are, and each takes as long as without a line.
         for _ in 0..WINDOWS {
             let limit = line.limit.expect("somebody was turned away");
-            let carried = u32::try_from(limit * 100 / 30).expect("some thousands").min(1_500);
+            let carried = u32::try_from(limit * 100 / 60).expect("some thousands").min(1_500);
             pass(&mut line, &mut now, 1, (carried, unlined), (carried + 1, limit));
         }
-        // 15,000 a second come.
-        assert!(line.limit >= Some(450), "{:?}", line.limit);
+        // It could carry 15,000 a second with 900 under way.
+        assert!(line.limit >= Some(900), "{:?}", line.limit);
     }
 
     #[test]
@@ -329,13 +344,33 @@ mod tests {
     }
 
     #[test]
+    fn what_a_booking_takes_without_a_line_is_learnt_of_certain_ones_and_kept() {
+        let (mut line, mut now) = new();
+        pass(&mut line, &mut now, WINDOWS, (100, QUICK), (100, 10));
+        for is_certain in [false, true] {
+            now += WINDOW;
+            line.note(SLOW, is_certain, now);
+            assert_eq!(line.unlined, QUICK, "none that is certain was slow");
+        }
+        now += WINDOW;
+        line.look(now);
+        assert!(line.unlined > QUICK);
+        let known = line.unlined;
+        now += WINDOW * WINDOWS;
+        line.look(now);
+        assert_eq!(line.unlined, known, "a pause changes no broker");
+        pass(&mut line, &mut now, 100 * WINDOWS, (1, UNLINED_MAX * 10), (1, 1));
+        assert_eq!(line.unlined, UNLINED_MAX);
+    }
+
+    #[test]
     fn a_few_slow_bookings_are_no_line() {
         let (mut line, mut now) = new();
         pass(&mut line, &mut now, 3 * WINDOWS, (1, SLOW), (1, 1));
         assert_eq!(line.limit, None);
         pass(&mut line, &mut now, WINDOWS, (2_000, SLOW), (1, 9_000));
         assert!(line.limit.is_some());
-        pass(&mut line, &mut now, CALM_WINDOWS, (1, SLOW), (1, 1));
+        pass(&mut line, &mut now, 51, (1, SLOW), (1, 1));
         assert_eq!(line.limit, None, "the rush is over, and what is slow is slow still");
     }
 
@@ -355,7 +390,7 @@ mod tests {
         let (one, two) = (room.enter(), room.enter());
         assert!(one.is_some() && two.is_some() && room.enter().is_none());
         drop(one);
-        two.expect("a place").carried();
+        two.expect("a place").carried(true);
         assert!(room.enter().is_some());
     }
 }
