@@ -21,7 +21,7 @@ pub(crate) enum Command {
     /// Fill a queue with bookings, a message each, confirmed
     Fill(Fill),
     /// Publish a message now and then, wait for its confirm, and print the 99th percentile of that, ms.
-    /// Begins with a line of input, or its end
+    /// Says "ready" first, and begins with a line of input, or its end
     Probe(Probe),
     /// Empty that queue: one transaction with optimistic retry for each message
     Work(Work),

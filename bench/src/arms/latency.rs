@@ -153,18 +153,19 @@ impl Rig<'_> {
             async { open::run_telling(plan, work, begins).await.map(|(report, _)| report) };
         let report = if is_half {
             let lasts = self.pace.warm_up + self.pace.round;
+            let prober = self.other.prober(lasts, self.pace.warm_up).await?;
             // At the same instants as the load, not while it opens its connections.
             let begun = begun.map(|begun| begun.is_ok()).shared();
             let begun = || async {
                 ensure!(begun.clone().await, "the load did not begin");
                 Ok(())
             };
+            let probed = async {
+                begun().await?;
+                prober.run().await
+            };
             let beside = async {
-                tokio::try_join!(
-                    self.other.probe(begun(), lasts, self.pace.warm_up),
-                    self.empty_beside(begun(), lasts),
-                    self.follow(told)
-                )
+                tokio::try_join!(probed, self.empty_beside(begun(), lasts), self.follow(told))
             };
             let (loaded, beside) = tokio::join!(loaded, beside);
             let report = loaded?;

@@ -8,9 +8,9 @@ use e2e::system::address;
 use e2e::{SOON, command};
 use serde::Deserialize;
 use testkit::{Process, ensure_database, eventually, free_port};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
-use tokio::process::Command;
+use tokio::process::{Child, ChildStdout, Command};
 
 use super::{World, output, psql, spawn};
 
@@ -33,6 +33,13 @@ pub struct Other {
     pub port: u16,
     database: String,
     amqp: String,
+}
+
+/// A probe that is connected and waits to begin. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Prober {
+    probe: Child,
+    printed: Lines<BufReader<ChildStdout>>,
 }
 
 impl Other {
@@ -117,17 +124,12 @@ impl Other {
         Ok(drained)
     }
 
-    /// From `begun` on publishes a message now and then for as long, each confirmed; returns the 99th
-    /// percentile of the time that took after a warm-up, from when each was due, ms.
+    /// Starts a probe of the broker and waits until it is connected. It publishes a message now and then for
+    /// as long as told, each confirmed, but begins with [`Prober::run`].
     ///
     /// # Errors
-    /// If it does not end well.
-    pub async fn probe(
-        &self,
-        begun: impl Future<Output = Result<()>>,
-        lasts: Duration,
-        warm_up: Duration,
-    ) -> Result<f64> {
+    /// If it does not start.
+    pub async fn prober(&self, lasts: Duration, warm_up: Duration) -> Result<Prober> {
         let mut probe = self.command("probe", &format!("direct.{}", testkit::unique()))?;
         probe.args(["--seconds", &lasts.as_secs_f64().to_string()]);
         probe.args(["--warm-up-seconds", &warm_up.as_secs_f64().to_string()]);
@@ -136,13 +138,7 @@ impl Other {
         let printed = probe.stdout.take().context("no output")?;
         let mut printed = BufReader::new(printed).lines();
         ensure!(printed.next_line().await?.as_deref() == Some("ready"), "the probe cannot begin");
-        begun.await?;
-        // Ends its input: it begins.
-        drop(probe.stdin.take());
-        let figure = printed.next_line().await?.context("the probe has no figure")?;
-        let status = probe.wait().await?;
-        ensure!(status.success(), "the probe ended with {status}");
-        figure.parse().with_context(|| format!("no figure: {figure}"))
+        Ok(Prober { probe, printed })
     }
 
     fn command(&self, what: &str, queue: &str) -> Result<Command> {
@@ -153,6 +149,23 @@ impl Other {
         let mut command = Command::from(command("direct", &settings)?);
         command.args([what, "--queue", queue]);
         Ok(command)
+    }
+}
+
+impl Prober {
+    /// Begins, and returns the 99th percentile of what a confirm took after the warm-up, from when its message
+    /// was due, ms.
+    ///
+    /// # Errors
+    /// If it does not end well.
+    pub async fn run(mut self) -> Result<f64> {
+        // Ends its input.
+        drop(self.probe.stdin.take());
+        let figure = self.printed.next_line().await?;
+        let status = self.probe.wait().await?;
+        ensure!(status.success(), "the probe ended with {status}");
+        let figure = figure.context("the probe has no figure")?;
+        figure.parse().with_context(|| format!("no figure: {figure}"))
     }
 }
 
