@@ -125,6 +125,9 @@ impl Ledger {
                 // Shorter than the statement's, so that a wait for a lock is told from a slow plan.
                 ("lock_timeout", (statement_ms / 2).max(1)),
                 ("idle_in_transaction_session_timeout", statement_ms),
+                // What is asked in a rush reads a thousand rows. Beside a million bookings PostgreSQL
+                // starts two more processes for that, and takes eight times as long.
+                ("max_parallel_workers_per_gather", 0),
                 // The server's side of a line that went dead without a word: a connection whose
                 // client does not answer ends, and its place is free for another.
                 ("tcp_keepalives_idle", 15),
@@ -233,6 +236,30 @@ mod tests {
         ledger.pool.close().await;
         let other = Ledger::start(&settings).expect("a pool");
         assert!(!other.lead_reconciler("you", 60_000).await.expect("an answer"), "mine was lost");
+    }
+
+    #[tokio::test]
+    async fn a_statement_takes_one_process() {
+        let database = testkit::Database::create().await.expect("a database");
+        let settings = Settings {
+            url: database.url().into(),
+            connections_max: 1,
+            acquire_timeout_ms: 5_000,
+            statement_timeout_ms: 5_000,
+            application_name: "one",
+        };
+        let ledger = Ledger::start(&settings).expect("a pool");
+        ledger.migrate().await.expect("migrates");
+        let mut connection = ledger.pool.acquire().await.expect("a connection");
+        // As if all tables were large.
+        let eager = "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
+            SET min_parallel_table_scan_size = 0";
+        sqlx::raw_sql(eager).execute(&mut *connection).await.expect("sets");
+        let plan: Vec<String> = sqlx::query_scalar("EXPLAIN SELECT count(*) FROM booking")
+            .fetch_all(&mut *connection)
+            .await
+            .expect("plans");
+        assert!(!plan.concat().contains("Gather"), "{plan:?}");
     }
 
     /// The race: the line goes dead after the statement has a connection and before its answer.
