@@ -160,12 +160,12 @@ impl Rig<'_> {
                 ensure!(begun.clone().await, "the load did not begin");
                 Ok(())
             };
-            let probed = async {
+            let confirmed = async {
                 begun().await?;
                 prober.run().await
             };
             let beside = async {
-                tokio::try_join!(probed, self.empty_beside(begun(), lasts), self.follow(told))
+                tokio::try_join!(confirmed, self.empty_beside(begun(), lasts), self.follow(told))
             };
             let (loaded, beside) = tokio::join!(loaded, beside);
             let report = loaded?;
