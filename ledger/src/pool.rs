@@ -216,16 +216,20 @@ fn answer_within(settings: &Settings) -> Duration {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_transaction_left_open_does_not_reach_the_next_user_of_its_connection() {
-        let database = testkit::Database::create().await.expect("a database");
-        let settings = Settings {
+    fn one_connection(database: &testkit::Database) -> Settings {
+        Settings {
             url: database.url().into(),
             connections_max: 1,
             acquire_timeout_ms: 5_000,
             statement_timeout_ms: 5_000,
             application_name: "one",
-        };
+        }
+    }
+
+    #[tokio::test]
+    async fn a_transaction_left_open_does_not_reach_the_next_user_of_its_connection() {
+        let database = testkit::Database::create().await.expect("a database");
+        let settings = one_connection(&database);
         let ledger = Ledger::start(&settings).expect("a pool");
         ledger.migrate().await.expect("migrates");
         // What a cancelled `begin` leaves behind.
@@ -241,13 +245,7 @@ mod tests {
     #[tokio::test]
     async fn a_statement_takes_one_process() {
         let database = testkit::Database::create().await.expect("a database");
-        let settings = Settings {
-            url: database.url().into(),
-            connections_max: 1,
-            acquire_timeout_ms: 5_000,
-            statement_timeout_ms: 5_000,
-            application_name: "one",
-        };
+        let settings = one_connection(&database);
         let ledger = Ledger::start(&settings).expect("a pool");
         ledger.migrate().await.expect("migrates");
         let mut connection = ledger.pool.acquire().await.expect("a connection");
