@@ -125,7 +125,7 @@ impl Ledger {
                 // Shorter than the statement's, so that a wait for a lock is told from a slow plan.
                 ("lock_timeout", (statement_ms / 2).max(1)),
                 ("idle_in_transaction_session_timeout", statement_ms),
-                // What is asked in a rush reads a thousand rows. Beside a million bookings PostgreSQL
+                // What is asked in a rush reads a thousand rows. Beside millions of bookings PostgreSQL
                 // starts two more processes for that, and takes eight times as long.
                 ("max_parallel_workers_per_gather", 0),
                 // The server's side of a line that went dead without a word: a connection whose
