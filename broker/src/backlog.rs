@@ -17,10 +17,13 @@ const MESSAGES_WAITING_MAX: usize = 64;
 /// most take: a message costs what it costs however few share it.
 const HOLD_UP_MAX: Duration = Duration::from_millis(5);
 
+/// What is done once it is known what became of a booking.
+pub(crate) type Answer = Box<dyn FnOnce(Published) + Send>;
+
 /// A booking that waits. Dropped unanswered, it leaves its caller uncertain.
 pub(crate) struct Entry {
     pub(crate) booking: Booking,
-    pub(crate) answer: oneshot::Sender<Published>,
+    pub(crate) answer: Answer,
     _place: Place,
 }
 
@@ -113,20 +116,16 @@ fn held_up(partition: Partition, waiting_max: usize, hold_up: Duration) -> (Inle
 }
 
 impl Inlet {
-    /// Queues a booking, unless as many as may wait do.
-    pub(crate) fn offer(&self, booking: Booking) -> Option<oneshot::Receiver<Published>> {
-        let place = Place::take(&self.waiting, self.waiting_max)?;
-        let (answer, answered) = oneshot::channel();
+    /// Queues a booking, unless as many as may wait do: then `answer` is dropped.
+    pub(crate) fn offer(&self, booking: Booking, answer: Answer) {
+        let Some(place) = Place::take(&self.waiting, self.waiting_max) else { return };
         // Counted before it can be taken out.
         let unsent = self.traffic.unsent.fetch_add(1, Ordering::Relaxed) + 1;
         if self.bookings.try_send(Entry { booking, answer, _place: place }).is_err() {
             self.traffic.unsent.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        if unsent.is_multiple_of(BOOKINGS_PER_ENVELOPE_MAX) {
+        } else if unsent.is_multiple_of(BOOKINGS_PER_ENVELOPE_MAX) {
             self.traffic.changed.notify_one();
         }
-        Some(answered)
     }
 
     /// Queues a message, unless as many as may wait do.
@@ -229,6 +228,17 @@ mod tests {
         }
     }
 
+    fn put(inlet: &Inlet, id: i64) -> oneshot::Receiver<Published> {
+        let (tell, told) = oneshot::channel();
+        inlet.offer(
+            booking(id),
+            Box::new(|published| {
+                let _ = tell.send(published);
+            }),
+        );
+        told
+    }
+
     fn ids(load: &Load) -> Vec<i64> {
         load.entries.iter().map(|entry| entry.booking.id.get()).collect()
     }
@@ -236,11 +246,11 @@ mod tests {
     #[tokio::test]
     async fn what_comes_while_an_envelope_is_under_way_leaves_together_when_it_ended() {
         let (inlet, backlog) = held_up(P, 100, NEVER);
-        let _answers: Vec<_> = (1..=3).map(|id| inlet.offer(booking(id))).collect();
+        let _answers: Vec<_> = (1..=3).map(|id| put(&inlet, id)).collect();
         let first = backlog.next_bookings().await;
         assert_eq!(ids(&first), [1, 2, 3], "with nothing under way at once");
         let mut next = std::pin::pin!(backlog.next_bookings());
-        let _more: Vec<_> = (4..=5).map(|id| inlet.offer(booking(id))).collect();
+        let _more: Vec<_> = (4..=5).map(|id| put(&inlet, id)).collect();
         assert!(futures::poll!(&mut next).is_pending());
         drop(first);
         assert_eq!(ids(&next.await), [4, 5]);
@@ -249,13 +259,13 @@ mod tests {
     #[tokio::test]
     async fn a_full_envelope_waits_for_no_other() {
         let (inlet, backlog) = held_up(P, 1_000, NEVER);
-        let _answer = inlet.offer(booking(0));
+        let _answer = put(&inlet, 0);
         let _under_way = backlog.next_bookings().await;
         for _ in 0..2 {
             let mut next = std::pin::pin!(backlog.next_bookings());
-            let _answers: Vec<_> = (1..64).map(|id| inlet.offer(booking(id))).collect();
+            let _answers: Vec<_> = (1..64).map(|id| put(&inlet, id)).collect();
             assert!(futures::poll!(&mut next).is_pending());
-            let _last = inlet.offer(booking(64));
+            let _last = put(&inlet, 64);
             match futures::poll!(&mut next) {
                 Poll::Ready(load) => assert_eq!(load.entries.len(), BOOKINGS_PER_ENVELOPE_MAX),
                 Poll::Pending => panic!("it waits for the one under way"),
@@ -266,11 +276,11 @@ mod tests {
     #[tokio::test]
     async fn what_was_dropped_fills_no_envelope() {
         let (inlet, backlog) = held_up(P, 1_000, NEVER);
-        let _answer = inlet.offer(booking(0));
+        let _answer = put(&inlet, 0);
         let _under_way = backlog.next_bookings().await;
-        let _answers: Vec<_> = (1..64).map(|id| inlet.offer(booking(id))).collect();
+        let _answers: Vec<_> = (1..64).map(|id| put(&inlet, id)).collect();
         backlog.drain();
-        let _answer = inlet.offer(booking(64));
+        let _answer = put(&inlet, 64);
         let mut next = std::pin::pin!(backlog.next_bookings());
         assert!(futures::poll!(&mut next).is_pending());
     }
@@ -279,12 +289,12 @@ mod tests {
     async fn an_envelope_that_is_under_way_for_long_holds_nobody_up() {
         let hold_up = Duration::from_millis(20);
         let (inlet, backlog) = held_up(P, 100, hold_up);
-        let _answers = inlet.offer(booking(1));
+        let _answers = put(&inlet, 1);
         let began = Instant::now();
         let _first = backlog.next_bookings().await;
-        let _more = inlet.offer(booking(2));
+        let _more = put(&inlet, 2);
         let _second = backlog.next_bookings().await;
-        let _more = inlet.offer(booking(3));
+        let _more = put(&inlet, 3);
         assert_eq!(ids(&backlog.next_bookings().await), [3]);
         assert!(began.elapsed() >= hold_up * 2, "one after the other");
     }
@@ -292,9 +302,9 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_a_turn_is_dropped_with_the_rest() {
         let (inlet, backlog) = held_up(P, 100, NEVER);
-        let _first = inlet.offer(booking(1));
+        let _first = put(&inlet, 1);
         let _under_way = backlog.next_bookings().await;
-        let second = inlet.offer(booking(2)).expect("there is room");
+        let second = put(&inlet, 2);
         let mut next = std::pin::pin!(backlog.next_bookings());
         assert!(futures::poll!(&mut next).is_pending());
         backlog.drain();

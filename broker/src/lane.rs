@@ -140,7 +140,7 @@ struct Finished;
 fn answer(partition: Partition, entries: Vec<Entry>, certify: Option<&Certify>) {
     let Some(certify) = certify else {
         for entry in entries {
-            let _ = entry.answer.send(Published::Certain);
+            (entry.answer)(Published::Certain);
         }
         return;
     };
@@ -153,7 +153,7 @@ fn answer(partition: Partition, entries: Vec<Entry>, certify: Option<&Certify>) 
         let fit = verdicts.len() == entries.len();
         for (entry, certain) in entries.into_iter().zip(verdicts) {
             let published = if fit && certain { Published::Certain } else { Published::Uncertain };
-            let _ = entry.answer.send(published);
+            (entry.answer)(published);
         }
     });
 }

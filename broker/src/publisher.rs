@@ -6,7 +6,7 @@ use std::time::Duration;
 use booking::message::Message;
 use booking::{Booking, Epoch, Partition};
 use futures::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::Unknown;
@@ -82,12 +82,32 @@ impl Publisher {
     /// Never hangs longer than the confirm timeout and the certification. A caller that vanishes
     /// changes nothing: the booking is sent.
     pub async fn publish(&self, partition: Partition, booking: Booking) -> Published {
-        let offered = self.inlet(partition).and_then(|inlet| inlet.offer(booking));
-        let Some(answered) = offered else { return Published::Uncertain };
-        match tokio::time::timeout(self.shared.confirm_timeout + CERTIFY_MAX, answered).await {
+        let (tell, told) = oneshot::channel();
+        self.publish_then(partition, booking, |published| {
+            let _ = tell.send(published);
+        });
+        match tokio::time::timeout(self.answers_within(), told).await {
             Ok(Ok(published)) => published,
             Ok(Err(_)) | Err(_) => Published::Uncertain,
         }
+    }
+
+    /// As [`Self::publish`], for who needs not be there: `then` is called with what is known. Dropped uncalled,
+    /// or not called within [`Self::answers_within`], it is [`Published::Uncertain`].
+    pub fn publish_then(
+        &self,
+        partition: Partition,
+        booking: Booking,
+        then: impl FnOnce(Published) + Send + 'static,
+    ) {
+        if let Some(inlet) = self.inlet(partition) {
+            inlet.offer(booking, Box::new(then));
+        }
+    }
+
+    /// Returns how long to wait for what is known of a booking.
+    pub fn answers_within(&self) -> Duration {
+        self.shared.confirm_timeout + CERTIFY_MAX
     }
 
     /// Sends one message (a barrier, or the relay's envelope) and waits for its confirm.

@@ -47,6 +47,14 @@ pub async fn pass(name: &'static str) {
     }
 }
 
+/// Passes a point, or does not, and then does the step.
+pub fn before(name: &'static str, step: impl FnOnce() + Send + 'static) {
+    tokio::spawn(async move {
+        pass(name).await;
+        step();
+    });
+}
+
 /// Tells whether what is named happens this time.
 pub fn chance(name: &'static str) -> bool {
     let percent = match planned(name) {

@@ -43,6 +43,25 @@ macro_rules! point {
     ($($anything:tt)*) => {};
 }
 
+/// Names the place before a step that is no part of an async function, and does the step: in a task of its
+/// own, where it may be held up.
+#[cfg(feature = "armed")]
+#[macro_export]
+macro_rules! before {
+    ($name:literal, $step:expr) => {
+        $crate::armed::before($name, move || $step)
+    };
+}
+
+/// Does the step.
+#[cfg(not(feature = "armed"))]
+#[macro_export]
+macro_rules! before {
+    ($name:literal, $step:expr) => {
+        $step
+    };
+}
+
 /// Tells whether what is named happens this time: by chance, as the plan says; else never.
 #[cfg(feature = "armed")]
 #[macro_export]

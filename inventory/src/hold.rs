@@ -76,6 +76,19 @@ impl Inventory {
     ) -> Result<Hold, Error> {
         self.lanes.hold(partition, Wish { booking: booking.clone(), now }).await
     }
+
+    /// As [`Self::hold`], for who needs not be there: `then` is called with the outcome, by whoever read
+    /// Redis's answer and with others behind it, so it must be quick and wait for nothing. Dropped uncalled,
+    /// the outcome is [`Error::Unknown`].
+    pub fn hold_then(
+        &self,
+        partition: Partition,
+        booking: &Booking,
+        now: UnixMs,
+        then: impl FnOnce(Result<Hold, Error>) + Send + 'static,
+    ) {
+        self.lanes.hold_then(partition, Wish { booking: booking.clone(), now }, Box::new(then));
+    }
 }
 
 /// A booking that wants a place.

@@ -58,7 +58,41 @@ struct State {
 struct Waiting {
     wish: Wish,
     since: Instant,
-    answer: oneshot::Sender<Result<Hold, Error>>,
+    answer: Answer,
+}
+
+/// What is to be done with what Redis said.
+enum Answer {
+    /// Somebody waits for it, and may leave.
+    Tell(oneshot::Sender<Result<Hold, Error>>),
+    /// The lane goes on with it.
+    Then(Then),
+}
+
+/// What a hold's outcome is handed to. Dropped uncalled, the outcome is [`Error::Unknown`].
+pub(crate) type Then = Box<dyn FnOnce(Result<Hold, Error>) + Send>;
+
+impl Answer {
+    fn is_wanted(&self) -> bool {
+        match self {
+            Self::Tell(sender) => !sender.is_closed(),
+            Self::Then(_) => true,
+        }
+    }
+
+    fn give(self, hold: Result<Hold, Error>) {
+        match self {
+            // A caller that left needs no answer.
+            Self::Tell(sender) => drop(sender.send(hold)),
+            Self::Then(then) => then(hold),
+        }
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").field("is_wanted", &self.is_wanted()).finish()
+    }
 }
 
 impl Lanes {
@@ -76,24 +110,38 @@ impl Lanes {
 
     /// Has a wish judged.
     pub(crate) async fn hold(&self, partition: Partition, wish: Wish) -> Result<Hold, Error> {
+        let (tell, told) = oneshot::channel();
+        self.put(partition, wish, Answer::Tell(tell));
+        told.await.unwrap_or(Err(Error::Unknown))
+    }
+
+    /// Has a wish judged, and `then` called with the outcome.
+    pub(crate) fn hold_then(&self, partition: Partition, wish: Wish, then: Then) {
+        self.put(partition, wish, Answer::Then(then));
+    }
+
+    fn put(&self, partition: Partition, wish: Wish, answer: Answer) {
         let lane = &self.by_partition[usize::from(partition.get())];
-        let (answer, answered) = oneshot::channel();
-        if let Some(turn) = lane.put(Waiting { wish, since: Instant::now(), answer })? {
-            let (links, wait_max) = (Arc::clone(&self.links), self.wait_max);
-            // In a task of its own: the call is for others too, and whoever began it may leave.
-            let judge = async move |sent| judge(&links, partition, sent).await;
-            tokio::spawn(turn.run(wait_max, CALLS_APART, judge));
+        match lane.put(Waiting { wish, since: Instant::now(), answer }) {
+            Ok(None) => {}
+            Ok(Some(turn)) => {
+                let (links, wait_max) = (Arc::clone(&self.links), self.wait_max);
+                // In a task of its own: the call is for others too, and whoever began it may leave.
+                let judge = async move |sent| judge(&links, partition, sent).await;
+                tokio::spawn(turn.run(wait_max, CALLS_APART, judge));
+            }
+            Err(refused) => refused.answer.give(Err(Error::Overloaded)),
         }
-        answered.await.unwrap_or(Err(Error::Unknown))
     }
 }
 
 impl Lane {
-    /// Queues a wish; returns the turn of one more call, if it may begin.
-    fn put(self: &Arc<Self>, waiting: Waiting) -> Result<Option<Turn>, Error> {
+    /// Queues a wish; returns the turn of one more call, if it may begin. The wish itself comes back where
+    /// as many wait as may.
+    fn put(self: &Arc<Self>, waiting: Waiting) -> Result<Option<Turn>, Waiting> {
         let mut state = self.state();
         if state.waiting.len() >= WAITING_MAX {
-            return Err(Error::Overloaded);
+            return Err(waiting);
         }
         state.waiting.push_back(waiting);
         let may_begin = state.calls < CALLS_MAX;
@@ -135,12 +183,12 @@ impl Turn {
             let Some(taken) = self.take() else { return };
             let mut sent = Vec::with_capacity(taken.len());
             for waiting in taken {
-                if waiting.answer.is_closed() {
+                if !waiting.answer.is_wanted() {
                     continue;
                 }
                 if waiting.since.elapsed() > wait_max {
                     // Not sent, so certainly not run.
-                    let _ = waiting.answer.send(Err(Error::Unavailable));
+                    waiting.answer.give(Err(Error::Unavailable));
                 } else {
                     sent.push(waiting);
                 }
@@ -183,16 +231,15 @@ async fn judge(links: &Links, partition: Partition, sent: Vec<Waiting>) {
     let call = hold::call(partition, sent.iter().map(|waiting| &waiting.wish));
     let reply = links.call_hot(&call).await;
     let holds = reply.and_then(|value| hold::parse(value, sent.len()));
-    // A caller that left needs no answer.
     match holds {
         Ok(holds) => {
             for (waiting, hold) in sent.into_iter().zip(holds) {
-                let _ = waiting.answer.send(hold);
+                waiting.answer.give(hold);
             }
         }
         Err(error) => {
             for waiting in sent {
-                let _ = waiting.answer.send(Err(error.clone()));
+                waiting.answer.give(Err(error.clone()));
             }
         }
     }
@@ -218,7 +265,7 @@ mod tests {
             accepted_at: UnixMs(0),
         };
         let (answer, answered) = oneshot::channel();
-        let wish = Wish { booking, now: UnixMs(0) };
+        let (wish, answer) = (Wish { booking, now: UnixMs(0) }, Answer::Tell(answer));
         (Waiting { wish, since: Instant::now(), answer }, answered)
     }
 

@@ -1,12 +1,13 @@
 //! The way of a winner: steps G1 to G4 of the protocol. Gone to its end, also when the client leaves.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use booking::{Booking, Partition, UnixMs};
 use broker::Published;
 use inventory::{Error, Hold};
-use tokio::time::Instant;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 
 use super::held::Standing;
 use super::memory::{Accepted, Ticket};
@@ -41,18 +42,15 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
         let started = Instant::now();
         let has_begun = facts.as_ref().is_some_and(|facts| facts.has_begun(wish.slot, now));
         let asked_at = if has_begun { AFTER_ALL_RELEASES } else { now };
-        let held = app.inventory.hold(partition, &booking, asked_at).await;
-        app.waits.note_hold(started.elapsed());
+        let held = match go(&app, &booking, asked_at).await {
+            Came::Through(accepted, published) => {
+                failpoint::point!("gateway.answering");
+                return certain(&app, accepted, published);
+            }
+            Came::Back(held) => held,
+        };
         match held {
             Ok(Hold::OtherEpoch { current }) => app.epochs.adopt(partition, current),
-            Ok(Hold::Held { left, ticket, settled }) => {
-                let ticket = Ticket { number: ticket, settled };
-                let accepted = Arc::new(Accepted::new(booking, Some(ticket)));
-                let accepted = app.memory.remember(accepted);
-                note_sale(&app, &accepted.booking, left, started);
-                failpoint::point!("gateway.held");
-                return publish(&app, accepted).await;
-            }
             Ok(Hold::Replayed { id, epoch, live: _ }) => {
                 return Box::pin(replay::held(app, id, epoch, wish)).await;
             }
@@ -82,8 +80,8 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
             }
             Ok(Hold::Shut | Hold::Fenced) => return Admitted::Recovering,
             // When unknown, it may have run. The outbox then has the booking, and the relay
-            // carries it; the client's next try finds it by its key.
-            Err(Error::Unknown) => {
+            // carries it; the client's next try finds it by its key. A place itself never comes back.
+            Ok(Hold::Held { .. }) | Err(Error::Unknown) => {
                 app.memory.note_perhaps(wish.patient);
                 return Admitted::InventoryDown;
             }
@@ -98,14 +96,89 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
     Admitted::Recovering
 }
 
-/// Publishes an accepted booking and notes whether it is certain (steps G2 and G3).
-pub async fn publish(app: &App, accepted: Arc<Accepted>) -> Admitted {
-    let booking = accepted.booking.clone();
-    let (id, partition) = (booking.id, booking.id.partition());
+/// How far a booking came by itself.
+enum Came {
+    /// It has a place and was sent to the queue, and this is known of it.
+    Through(Arc<Accepted>, Published),
+    /// It has none, as far as known.
+    Back(Result<Hold, Error>),
+}
+
+/// A booking that was handed to the publisher.
+struct Sent {
+    accepted: Arc<Accepted>,
+    at: Instant,
+}
+
+/// Asks for a place (step G1) and has the booking published (steps G2 and G3) by whoever reads that it has
+/// one: a wake of the task that waits would cost as much as what is left to do.
+async fn go(app: &App, booking: &Booking, asked_at: UnixMs) -> Came {
     let started = Instant::now();
-    let published = app.publisher.publish(partition, booking).await;
+    let (tell, told) = oneshot::channel();
+    let sent = Arc::<OnceLock<Sent>>::default();
+    let then = {
+        let (app, booking, sent) = (app.clone(), booking.clone(), Arc::clone(&sent));
+        move |held| {
+            app.waits.note_hold(started.elapsed());
+            let (left, ticket) = match held {
+                Ok(Hold::Held { left, ticket, settled }) => {
+                    (left, Ticket { number: ticket, settled })
+                }
+                other => return drop(tell.send(Came::Back(other))),
+            };
+            let accepted = app.memory.remember(Arc::new(Accepted::new(booking, Some(ticket))));
+            note_sale(&app, &accepted.booking, left, started);
+            failpoint::before!("gateway.held", send(&app, accepted, &sent, tell));
+        }
+    };
+    app.inventory.hold_then(booking.id.partition(), booking, asked_at, then);
+    let came = wait(told, &sent, app.publisher.answers_within()).await;
+    if let (Came::Through(..), Some(sent)) = (&came, sent.get()) {
+        app.waits.note_publish(sent.at.elapsed());
+    }
+    came
+}
+
+/// Hands an accepted booking to the publisher.
+fn send(app: &App, accepted: Arc<Accepted>, sent: &OnceLock<Sent>, tell: oneshot::Sender<Came>) {
+    let booking = accepted.booking.clone();
+    let _ = sent.set(Sent { accepted: Arc::clone(&accepted), at: Instant::now() });
+    app.publisher.publish_then(booking.id.partition(), booking, move |published| {
+        let _ = tell.send(Came::Through(accepted, published));
+    });
+}
+
+/// Waits until it is known what came of a booking, no longer than `within` after it was sent. How long Redis
+/// may take is bounded by itself.
+async fn wait(mut told: oneshot::Receiver<Came>, sent: &OnceLock<Sent>, within: Duration) -> Came {
+    loop {
+        let left = sent.get().map_or(within, |sent| within.saturating_sub(sent.at.elapsed()));
+        let told = match timeout(left, &mut told).await {
+            Ok(Ok(came)) => return came,
+            Ok(Err(_)) => true,
+            Err(_) => false,
+        };
+        match sent.get() {
+            Some(Sent { accepted, at }) if told || at.elapsed() >= within => {
+                return Came::Through(Arc::clone(accepted), Published::Uncertain);
+            }
+            None if told => return Came::Back(Err(Error::Unknown)),
+            Some(_) | None => {}
+        }
+    }
+}
+
+/// Publishes an accepted booking once more (steps G2 and G3).
+pub async fn publish(app: &App, accepted: Arc<Accepted>) -> Admitted {
+    let (booking, started) = (accepted.booking.clone(), Instant::now());
+    let published = app.publisher.publish(booking.id.partition(), booking).await;
     app.waits.note_publish(started.elapsed());
     failpoint::point!("gateway.answering");
+    certain(app, accepted, published)
+}
+
+/// Notes what is known of a published booking, and answers who waits.
+fn certain(app: &App, accepted: Arc<Accepted>, published: Published) -> Admitted {
     match published {
         Published::Certain => accepted.set_certain(),
         // In the queue or not, the outbox has it. Quota is not given back on a guess.
@@ -116,6 +189,7 @@ pub async fn publish(app: &App, accepted: Arc<Accepted>) -> Admitted {
     }
     let request_id = crate::request_id::current();
     let request_id = request_id.as_ref().map(RequestId::as_str);
+    let id = accepted.booking.id;
     tracing::info!(request_id, booking_id = %id, is_certain = accepted.is_certain(), "accepted");
     Admitted::Accepted(accepted)
 }

@@ -136,7 +136,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "gateway/src/admission/place.rs",
         edits: &[(
             "        Published::Certain => accepted.set_certain(),",
-            "        Published::Certain => {\n            let settled = (accepted.booking.clone(), true);\n            let _ = app.inventory.settle(partition, &[settled]).await;\n            accepted.set_certain();\n        }",
+            "        Published::Certain => {\n            let settled = (accepted.booking.clone(), true);\n            let _ = app.inventory.settle(accepted.booking.id.partition(), &[settled]).await;\n            accepted.set_certain();\n        }",
         )],
         also: &[],
         package: "gateway",
