@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ahash::{HashMap, RandomState};
-use tokio::time::Instant;
+use rustix::time::{ClockId, clock_gettime};
 
 const SHARDS: usize = 16;
 
@@ -25,14 +25,15 @@ pub struct Recent<K, V> {
 struct Generations<K, V> {
     younger: HashMap<K, V>,
     elder: HashMap<K, V>,
-    since: Instant,
+    /// By [`now`].
+    since: Duration,
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
     /// Starts empty.
     pub fn new(ttl: Duration, entries_max: usize) -> Self {
         let shard = || {
-            let since = Instant::now();
+            let since = now();
             Mutex::new(Generations {
                 younger: HashMap::default(),
                 elder: HashMap::default(),
@@ -49,17 +50,17 @@ impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
 
     /// Returns what is remembered of `key`.
     pub fn get(&self, key: &K) -> Option<V> {
-        self.get_at(key, Instant::now())
+        self.get_at(key, now())
     }
 
     /// Tells whether anything is remembered of `key`.
     pub fn has(&self, key: &K) -> bool {
         let mut shard = self.shard(key);
-        shard.age(self.ttl, Instant::now());
+        shard.age(self.ttl, now());
         shard.younger.contains_key(key) || shard.elder.contains_key(key)
     }
 
-    fn get_at(&self, key: &K, now: Instant) -> Option<V> {
+    fn get_at(&self, key: &K, now: Duration) -> Option<V> {
         let mut shard = self.shard(key);
         shard.age(self.ttl, now);
         shard.younger.get(key).or_else(|| shard.elder.get(key)).cloned()
@@ -69,16 +70,16 @@ impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
     /// need not [`Self::update`] it.
     pub fn get_younger(&self, key: &K) -> Option<V> {
         let mut shard = self.shard(key);
-        shard.age(self.ttl, Instant::now());
+        shard.age(self.ttl, now());
         shard.younger.get(key).cloned()
     }
 
     /// Remembers, or replaces what was remembered.
     pub fn put(&self, key: K, value: V) {
         let mut shard = self.shard(&key);
-        shard.age(self.ttl, Instant::now());
+        shard.age(self.ttl, now());
         if shard.younger.len() >= self.generation_max && !shard.younger.contains_key(&key) {
-            shard.turn(Instant::now());
+            shard.turn(now());
         }
         shard.younger.insert(key, value);
     }
@@ -91,13 +92,13 @@ impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
     /// Changes what is remembered of `key`, or remembers something first; `None` forgets.
     pub fn update<R>(&self, key: &K, change: impl FnOnce(&mut Option<V>) -> R) -> R {
         let mut shard = self.shard(key);
-        shard.age(self.ttl, Instant::now());
+        shard.age(self.ttl, now());
         let elder = shard.elder.remove(key);
         let mut value = shard.younger.remove(key).or(elder);
         let result = change(&mut value);
         if let Some(value) = value {
             if shard.younger.len() >= self.generation_max {
-                shard.turn(Instant::now());
+                shard.turn(now());
             }
             shard.younger.insert(key.clone(), value);
         }
@@ -111,8 +112,8 @@ impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
 }
 
 impl<K, V> Generations<K, V> {
-    fn age(&mut self, ttl: Duration, now: Instant) {
-        let age = now.duration_since(self.since);
+    fn age(&mut self, ttl: Duration, now: Duration) {
+        let age = now.saturating_sub(self.since);
         if age >= ttl {
             self.turn(now);
         }
@@ -121,10 +122,17 @@ impl<K, V> Generations<K, V> {
         }
     }
 
-    fn turn(&mut self, now: Instant) {
+    fn turn(&mut self, now: Duration) {
         self.elder = std::mem::take(&mut self.younger);
         self.since = now;
     }
+}
+
+/// The time since the machine started, good to some milliseconds: entries last for seconds at least, and a
+/// request looks for several of them. A precise one reads the processor's counter each time.
+fn now() -> Duration {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -135,7 +143,8 @@ mod tests {
     fn an_entry_lasts_its_time_and_is_then_forgotten() {
         let recent = Recent::new(Duration::from_secs(10), 1_000);
         recent.put(1, "a");
-        let after = |seconds| Instant::now() + Duration::from_secs(seconds);
+        let begun = now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
         assert_eq!(recent.get_at(&1, after(9)), Some("a"));
         assert_eq!(recent.get_at(&1, after(11)), Some("a"));
         assert_eq!(recent.get_at(&1, after(31)), None);
