@@ -25,7 +25,8 @@ pub struct Args {
     /// Two rounds of two seconds each, for a first look
     #[arg(long)]
     pub quick: bool,
-    /// Only what these ratios (A1, C1, …) or groups (floor, accept, hot, spread, drain, latency, queue, growth) need
+    /// Only what these ratios (A1, C1, …) or groups (floor, accept, hot, spread, drain, latency, queue, growth,
+    /// and deep, a queue of five million, which is played only where it is named) need
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<String>,
     /// Print everything as one JSON object on the last line

@@ -3,6 +3,7 @@
 
 use anyhow::{Result, ensure};
 
+use super::depth::Depth;
 use super::size::per;
 use super::{CONNECTIONS, RUSH, Rig, round_of};
 use crate::load::Outcome;
@@ -33,7 +34,7 @@ impl Rig<'_> {
             self.streams().await?;
         }
         if is_wanted("depth") {
-            self.depth().await?;
+            self.depth(&Depth::LONG).await?;
         }
         if is_wanted("gateways") {
             self.gateways().await?;

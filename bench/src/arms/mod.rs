@@ -141,9 +141,11 @@ pub struct Rig<'a> {
 
 /// Takes minutes to prepare, so a first look is taken without it.
 const GROWTH: &str = "growth";
+/// Is played only where it is named.
+const DEEP: &str = "deep";
 
 /// Groups of arms, by the ratios they give.
-const GROUPS: [(&str, &[&str]); 8] = [
+const GROUPS: [(&str, &[&str]); 9] = [
     ("floor", &["S1", "S2", "G1"]),
     // Before the groups that leave a million bookings in the pipeline's tables, while those of the
     // others hold as few as they can write.
@@ -155,6 +157,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
     ("queue", &["G2"]),
     // Last: what it puts on offer stays on offer.
     (GROWTH, &["H1", "H3", "streams", "depth", "gateways", "partitions"]),
+    (DEEP, &[]),
 ];
 
 impl<'a> Rig<'a> {
@@ -186,7 +189,8 @@ impl<'a> Rig<'a> {
         self.greet().await?;
         let mut greeted = Instant::now();
         for (group, ids) in GROUPS {
-            let is_wanted = (only.is_empty() && (group != GROWTH || !self.pace.is_quick()))
+            let is_of_all = group != DEEP && (group != GROWTH || !self.pace.is_quick());
+            let is_wanted = (only.is_empty() && is_of_all)
                 || only.iter().any(|id| ids.contains(&id.as_str()) || id == group);
             if !is_wanted {
                 continue;
@@ -209,6 +213,7 @@ impl<'a> Rig<'a> {
                     };
                     self.growth(is_wanted).await
                 }
+                DEEP => self.depth(&depth::Depth::DEEP).await,
                 _ => self.latency().await,
             };
             played.with_context(|| group.to_owned())?;
