@@ -20,7 +20,8 @@ impl Rig<'_> {
                 "accept, round {}: Redis alone, gateway, gateway and worker",
                 cycle + 1
             ));
-            self.empty().await?;
+            // A neighbour of its own: those of the group before are minutes old.
+            self.empty("B0-accept").await?;
             for (connections, [bare, paused, running]) in WIDTHS {
                 for arm in Self::order(cycle, 3) {
                     match arm {

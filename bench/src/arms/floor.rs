@@ -30,11 +30,11 @@ impl Rig<'_> {
     pub(super) async fn floor(&mut self) -> Result<()> {
         let polls = self.polls().await?;
         let idle_per_s = self.idle_commands_per_s().await?;
-        for cycle in 0..self.pace.cycles {
+        for cycle in 0..self.pace.floor_cycles() {
             (self.say)(&format!("floor, round {}: empty, sold out, poll, bare", cycle + 1));
             for arm in Self::order(cycle, 4) {
                 match arm {
-                    0 => self.empty().await?,
+                    0 => self.empty("B0").await?,
                     1 => self.refusals(idle_per_s).await?,
                     2 => self.polled(&polls).await?,
                     _ => self.bare_answers().await?,
@@ -45,10 +45,10 @@ impl Rig<'_> {
     }
 
     /// B0.
-    pub(super) async fn empty(&mut self) -> Result<()> {
+    pub(super) async fn empty(&mut self, arm: &'static str) -> Result<()> {
         let slot = booking::SlotId::from(256);
         let requests = (0..ASKERS).map(|n| self.world.crowd.booking("/empty/v1/bookings", n, slot));
-        self.nothing("B0", requests.collect()).await
+        self.nothing(arm, requests.collect()).await
     }
 
     async fn bare_answers(&mut self) -> Result<()> {

@@ -60,6 +60,11 @@ impl Pace {
         self.cycles < Self::FULL.cycles
     }
 
+    /// Rounds of what is answered at once: their ratios lie close to their gates, and a round takes seconds.
+    const fn floor_cycles(&self) -> usize {
+        if self.is_quick() { self.cycles } else { 2 * self.cycles }
+    }
+
     /// For a first look.
     pub const QUICK: Self = Self {
         round: Duration::from_secs(2),
