@@ -15,7 +15,6 @@ use ledger::imprint::Imprint;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::admission::held::BOOKINGS_MAX;
 use crate::admission::memory::Memory;
 use crate::status::waiters::Waiters;
 
@@ -112,10 +111,6 @@ impl Changes {
         overlap_ms: i64,
     ) -> Result<bool, ledger::Error> {
         let mut read = self.0.lock().await;
-        if read.newest.0 == 0 {
-            // More is not remembered, and a gateway is not ready before it has read: of millions for minutes.
-            read.newest = ledger.newest_changes_begin(BOOKINGS_MAX).await?;
-        }
         let newest = read.newest;
         let mut since = UnixMs(newest.0.saturating_sub(overlap_ms).max(0));
         let known = read.imprint(since);

@@ -34,24 +34,6 @@ impl Imprint {
 }
 
 impl Ledger {
-    /// Returns since when the newest `count` changes of bookings are; 0 if there are not so many.
-    pub async fn newest_changes_begin(&self, count: u32) -> Result<UnixMs, Error> {
-        let begin: Option<i64> = self
-            .run(move |pool| async move {
-                sqlx::query_scalar(
-                    "SELECT unix_ms(b.changed_at)
-                     FROM booking b
-                     ORDER BY b.changed_at DESC -- booking_changed_idx
-                     OFFSET $1 LIMIT 1",
-                )
-                .bind(i64::from(count.saturating_sub(1)))
-                .fetch_optional(&pool)
-                .await
-            })
-            .await?;
-        Ok(UnixMs(begin.unwrap_or(0)))
-    }
-
     /// Returns the imprint of all bookings that changed at `from` or later, and before `to`.
     pub async fn imprint(&self, from: UnixMs, to: UnixMs) -> Result<Imprint, Error> {
         let (count, mixed) = self

@@ -15,7 +15,7 @@ use super::Wish;
 use super::facts::Facts;
 
 /// Bookings remembered at most; further ones are not known here.
-pub const BOOKINGS_MAX: u32 = 500_000;
+const BOOKINGS_MAX: usize = 500_000;
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -97,13 +97,13 @@ impl HeldByPatient {
         held.filter(|entry| entry.booking.id == id).for_each(|entry| entry.is_live = false);
     }
 
-    /// Tells whether what of the ledger is remembered has been read. Before that, whoever has a place looks like
+    /// Tells whether the ledger has been read at all. Before that, whoever has a place looks like
     /// everybody else, and a repeated request could be refused though it was granted.
     pub fn is_read(&self) -> bool {
         self.is_read.load(Ordering::Acquire)
     }
 
-    /// Notes that it was read once.
+    /// Notes that the whole ledger was read once.
     pub fn set_read(&self) {
         self.is_read.store(true, Ordering::Release);
     }
@@ -125,7 +125,7 @@ impl HeldByPatient {
             if row.state == State::Rejected {
                 continue;
             }
-            let is_full = entries.len >= BOOKINGS_MAX as usize;
+            let is_full = entries.len >= BOOKINGS_MAX;
             let held = entries.patients.entry(row.booking.patient).or_default();
             if let Some(entry) = held.iter_mut().find(|entry| entry.booking.id == row.booking.id) {
                 entry.is_live = row.state.is_live();

@@ -235,23 +235,6 @@ async fn an_imprint_is_of_the_rows_that_changed_in_a_time() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_newest_changes_begin_with_the_oldest_of_them() -> Result<()> {
-    let (world, slot) = World::on_offer(5).await?;
-    assert_eq!(world.ledger.newest_changes_begin(1).await?, UnixMs(0));
-    world.persist(&[booking(1, slot, 1)]).await?;
-    world.persist(&[booking(2, slot, 2)]).await?;
-    assert!(is_done(&world, booking(1, slot, 1).id).await?);
-    let rows =
-        world.ledger.find_bookings(&[booking(1, slot, 1).id, booking(2, slot, 2).id]).await?;
-    let cancelled_last = rows.iter().map(|row| row.changed_at).max().context("two rows")?;
-    let first = rows.iter().map(|row| row.changed_at).min().context("two rows")?;
-    assert_eq!(world.ledger.newest_changes_begin(1).await?, cancelled_last);
-    assert_eq!(world.ledger.newest_changes_begin(2).await?, first);
-    assert_eq!(world.ledger.newest_changes_begin(3).await?, UnixMs(0), "there are not so many");
-    Ok(())
-}
-
-#[tokio::test]
 async fn the_live_bookings_of_sessions_are_found() -> Result<()> {
     let (world, slot) = World::on_offer(5).await?;
     let other = SlotId::of(world.session(P0, 8, &[5]).await?, 0);
