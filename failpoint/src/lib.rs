@@ -6,8 +6,8 @@
 //!
 //! Must never know: what the points are for.
 //!
-//! Invariants: without the feature `armed` every macro here expands to nothing or to a literal, and
-//! an optimised build with it does not compile.
+//! Invariants: without the feature `armed` every macro here expands to nothing, to a literal, or to the step
+//! it is handed, and an optimised build with it does not compile.
 //!
 //! Read first: [`point!`], then the `plan` module.
 
@@ -43,8 +43,8 @@ macro_rules! point {
     ($($anything:tt)*) => {};
 }
 
-/// Names the place before a step that is no part of an async function, and does the step: in a task of its
-/// own, where it may be held up.
+/// Names the place before a step that is no part of an async function, and does the step: where something is
+/// planned, in a task of its own, which may be held up.
 #[cfg(feature = "armed")]
 #[macro_export]
 macro_rules! before {

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use booking::{Booking, BookingId, Epoch, Partition, SessionId, UnixMs};
 use redis::Value;
+use tokio::sync::oneshot;
 
 use crate::error::{Error, unreadable};
 use crate::reply::Reply;
@@ -66,15 +67,16 @@ impl Inventory {
     /// G1: takes a place for `booking` and writes it in the outbox, in one call with whoever else asks
     /// in this partition meanwhile. Each is judged as if it had come alone.
     ///
-    /// After [`Error::Unknown`] the place may be taken: the next try must mint a new booking id. A
-    /// hold that nobody waits for any more before it is sent is not sent.
+    /// After [`Error::Unknown`] the place may be taken: the next try must mint a new booking id.
     pub async fn hold(
         &self,
         partition: Partition,
         booking: &Booking,
         now: UnixMs,
     ) -> Result<Hold, Error> {
-        self.lanes.hold(partition, Wish { booking: booking.clone(), now }).await
+        let (tell, told) = oneshot::channel();
+        self.hold_then(partition, booking, now, |hold| drop(tell.send(hold)));
+        told.await.unwrap_or(Err(Error::Unknown))
     }
 
     /// As [`Self::hold`], for who needs not be there: `then` is called with the outcome, by whoever read
@@ -87,7 +89,7 @@ impl Inventory {
         now: UnixMs,
         then: impl FnOnce(Result<Hold, Error>) + Send + 'static,
     ) {
-        self.lanes.hold_then(partition, Wish { booking: booking.clone(), now }, Box::new(then));
+        self.lanes.hold_then(partition, Wish { booking: booking.clone(), now }, then);
     }
 }
 

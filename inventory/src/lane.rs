@@ -5,12 +5,14 @@
 //! certainty: when its outcome is unknown, that of each wish in it is.
 
 use std::collections::VecDeque;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use booking::Partition;
 use booking::partition::PARTITIONS_MAX;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::error::Error;
@@ -54,44 +56,28 @@ struct State {
     calls: usize,
 }
 
-#[derive(Debug)]
 struct Waiting {
     wish: Wish,
     since: Instant,
-    answer: Answer,
-}
-
-/// What is to be done with what Redis said.
-enum Answer {
-    /// Somebody waits for it, and may leave.
-    Tell(oneshot::Sender<Result<Hold, Error>>),
-    /// The lane goes on with it.
-    Then(Then),
+    then: Then,
 }
 
 /// What a hold's outcome is handed to. Dropped uncalled, the outcome is [`Error::Unknown`].
-pub(crate) type Then = Box<dyn FnOnce(Result<Hold, Error>) + Send>;
+type Then = Box<dyn FnOnce(Result<Hold, Error>) + Send>;
 
-impl Answer {
-    fn is_wanted(&self) -> bool {
-        match self {
-            Self::Tell(sender) => !sender.is_closed(),
-            Self::Then(_) => true,
-        }
-    }
-
-    fn give(self, hold: Result<Hold, Error>) {
-        match self {
-            // A caller that left needs no answer.
-            Self::Tell(sender) => drop(sender.send(hold)),
-            Self::Then(then) => then(hold),
+impl Waiting {
+    /// Hands the outcome on. What comes of a panic there is its own: the others in the call get theirs.
+    fn end(self, hold: Result<Hold, Error>) {
+        let then = self.then;
+        if catch_unwind(AssertUnwindSafe(|| then(hold))).is_err() {
+            tracing::error!("what follows a hold panicked");
         }
     }
 }
 
-impl std::fmt::Debug for Answer {
+impl std::fmt::Debug for Waiting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer").field("is_wanted", &self.is_wanted()).finish()
+        f.debug_struct("Waiting").field("wish", &self.wish).finish_non_exhaustive()
     }
 }
 
@@ -108,21 +94,15 @@ impl Lanes {
         (state.calls, state.waiting.len())
     }
 
-    /// Has a wish judged.
-    pub(crate) async fn hold(&self, partition: Partition, wish: Wish) -> Result<Hold, Error> {
-        let (tell, told) = oneshot::channel();
-        self.put(partition, wish, Answer::Tell(tell));
-        told.await.unwrap_or(Err(Error::Unknown))
-    }
-
     /// Has a wish judged, and `then` called with the outcome.
-    pub(crate) fn hold_then(&self, partition: Partition, wish: Wish, then: Then) {
-        self.put(partition, wish, Answer::Then(then));
-    }
-
-    fn put(&self, partition: Partition, wish: Wish, answer: Answer) {
+    pub(crate) fn hold_then(
+        &self,
+        partition: Partition,
+        wish: Wish,
+        then: impl FnOnce(Result<Hold, Error>) + Send + 'static,
+    ) {
         let lane = &self.by_partition[usize::from(partition.get())];
-        match lane.put(Waiting { wish, since: Instant::now(), answer }) {
+        match lane.put(Waiting { wish, since: Instant::now(), then: Box::new(then) }) {
             Ok(None) => {}
             Ok(Some(turn)) => {
                 let (links, wait_max) = (Arc::clone(&self.links), self.wait_max);
@@ -130,7 +110,7 @@ impl Lanes {
                 let judge = async move |sent| judge(&links, partition, sent).await;
                 tokio::spawn(turn.run(wait_max, CALLS_APART, judge));
             }
-            Err(refused) => refused.answer.give(Err(Error::Overloaded)),
+            Err(refused) => refused.end(Err(Error::Overloaded)),
         }
     }
 }
@@ -183,12 +163,9 @@ impl Turn {
             let Some(taken) = self.take() else { return };
             let mut sent = Vec::with_capacity(taken.len());
             for waiting in taken {
-                if !waiting.answer.is_wanted() {
-                    continue;
-                }
                 if waiting.since.elapsed() > wait_max {
                     // Not sent, so certainly not run.
-                    waiting.answer.give(Err(Error::Unavailable));
+                    waiting.end(Err(Error::Unavailable));
                 } else {
                     sent.push(waiting);
                 }
@@ -222,7 +199,10 @@ impl Drop for Turn {
         // Cut short: nobody would come for those who wait.
         let mut state = self.lane.state();
         state.calls -= 1;
-        state.waiting.clear();
+        let left = mem::take(&mut state.waiting);
+        drop(state);
+        // Not under the lock: what is dropped is others' code.
+        drop(left);
     }
 }
 
@@ -234,12 +214,12 @@ async fn judge(links: &Links, partition: Partition, sent: Vec<Waiting>) {
     match holds {
         Ok(holds) => {
             for (waiting, hold) in sent.into_iter().zip(holds) {
-                waiting.answer.give(hold);
+                waiting.end(hold);
             }
         }
         Err(error) => {
             for waiting in sent {
-                waiting.answer.give(Err(error.clone()));
+                waiting.end(Err(error.clone()));
             }
         }
     }
@@ -248,7 +228,7 @@ async fn judge(links: &Links, partition: Partition, sent: Vec<Waiting>) {
 #[cfg(test)]
 mod tests {
     use booking::{Booking, Digest, Epoch, UnixMs};
-    use tokio::sync::mpsc;
+    use tokio::sync::{mpsc, oneshot};
 
     use super::*;
 
@@ -264,9 +244,10 @@ mod tests {
             request: digest,
             accepted_at: UnixMs(0),
         };
-        let (answer, answered) = oneshot::channel();
-        let (wish, answer) = (Wish { booking, now: UnixMs(0) }, Answer::Tell(answer));
-        (Waiting { wish, since: Instant::now(), answer }, answered)
+        let (tell, told) = oneshot::channel();
+        let then = Box::new(|hold| drop(tell.send(hold)));
+        let wish = Wish { booking, now: UnixMs(0) };
+        (Waiting { wish, since: Instant::now(), then }, told)
     }
 
     /// A lane of its own whose calls end when told to.
@@ -347,5 +328,43 @@ mod tests {
         assert!(calls.begun.is_empty());
         assert!(calls.put(1).is_none());
         assert_eq!(calls.next().await, Some(FEW));
+    }
+
+    #[tokio::test]
+    async fn who_waits_in_a_turn_that_is_cut_short_is_not_kept_waiting() {
+        let lane = Arc::<Lane>::default();
+        let (first, told) = waiting();
+        let turn = lane.put(first).expect("there is room").expect("nothing is under way");
+        drop(turn);
+        assert!(told.await.is_err(), "dropped uncalled: unknown");
+        let (next, _told) = waiting();
+        assert!(
+            lane.put(next).expect("there is room").is_some(),
+            "whoever comes next begins a turn"
+        );
+    }
+
+    #[tokio::test]
+    async fn whoever_finds_the_lane_full_gets_the_wish_back() {
+        let lane = Arc::<Lane>::default();
+        let mut first = None;
+        for _ in 0..WAITING_MAX {
+            first = first.or(lane.put(waiting().0).expect("there is room"));
+        }
+        let (refused, told) = waiting();
+        let refused = lane.put(refused).err().expect("no room");
+        refused.end(Err(Error::Overloaded));
+        assert!(matches!(told.await, Ok(Err(Error::Overloaded))));
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_what_follows_a_hold_is_no_matter_of_the_others() {
+        let (mut one, _) = waiting();
+        one.then = Box::new(|_| panic!("as if"));
+        let (other, told) = waiting();
+        for waiting in [one, other] {
+            waiting.end(Ok(Hold::SoldOut));
+        }
+        assert!(matches!(told.await, Ok(Ok(Hold::SoldOut))));
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use booking::{Booking, Partition, UnixMs};
+use booking::{Booking, BookingId, Epoch, Partition, PatientId, UnixMs};
 use broker::Published;
 use inventory::{Error, Hold};
 use tokio::sync::oneshot;
@@ -39,58 +39,15 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
         let Some(id) = app.minter.mint(partition).await else { return Admitted::Overloaded };
         let now = app.clock.now();
         let booking = wish.booking(id, app.epochs.current(partition), now);
-        let started = Instant::now();
         let has_begun = facts.as_ref().is_some_and(|facts| facts.has_begun(wish.slot, now));
-        let asked_at = if has_begun { AFTER_ALL_RELEASES } else { now };
-        let held = match go(&app, &booking, asked_at).await {
-            Came::Through(accepted, published) => {
-                failpoint::point!("gateway.answering");
-                return certain(&app, accepted, published);
-            }
-            Came::Back(held) => held,
-        };
-        match held {
-            Ok(Hold::OtherEpoch { current }) => app.epochs.adopt(partition, current),
-            Ok(Hold::Replayed { id, epoch, live: _ }) => {
+        match (Asked { app: app.clone(), booking, has_begun, at: Instant::now() }).go().await {
+            Came::Through(accepted, published) => return certain(&app, accepted, published),
+            Came::Answered(answer) => return answer,
+            Came::OtherEpoch(current) => app.epochs.adopt(partition, current),
+            Came::Replayed { id, epoch } => {
                 return Box::pin(replay::held(app, id, epoch, wish)).await;
             }
-            Ok(Hold::KeyReused) => {
-                app.memory.note_refused(id);
-                return Admitted::KeyReused;
-            }
-            Ok(Hold::AlreadyBooked { id: _ }) => {
-                app.memory.note_refused(id);
-                return Admitted::AlreadyBooked;
-            }
-            Ok(
-                Hold::SoldOut
-                | Hold::NotOpen { .. }
-                | Hold::Paused
-                | Hold::Closed
-                | Hold::NotPreheated,
-            ) if has_begun => return refuse(&app, &booking, Refusal::Begun, started),
-            Ok(Hold::SoldOut) => return refuse(&app, &booking, Refusal::SoldOut, started),
-            Ok(Hold::NotOpen { opens_at }) => {
-                return refuse(&app, &booking, Refusal::NotOpen { opens_at }, started);
-            }
-            Ok(Hold::Paused) => return refuse(&app, &booking, Refusal::Paused, started),
-            Ok(Hold::Closed) => return refuse(&app, &booking, Refusal::Closed, started),
-            Ok(Hold::NotPreheated) => {
-                return Box::pin(explain(&app, &booking, now, started)).await;
-            }
-            Ok(Hold::Shut | Hold::Fenced) => return Admitted::Recovering,
-            // When unknown, it may have run. The outbox then has the booking, and the relay
-            // carries it; the client's next try finds it by its key. A place itself never comes back.
-            Ok(Hold::Held { .. }) | Err(Error::Unknown) => {
-                app.memory.note_perhaps(wish.patient);
-                return Admitted::InventoryDown;
-            }
-            Err(Error::Overloaded) => return Admitted::Overloaded,
-            Err(Error::Unavailable) => return Admitted::InventoryDown,
-            Err(Error::Refused(fault)) => {
-                tracing::error!(fault, "Redis refused a hold");
-                return Admitted::InventoryDown;
-            }
+            Came::NotPreheated(asked) => return Box::pin(explain(asked)).await,
         }
     }
     Admitted::Recovering
@@ -100,8 +57,14 @@ pub async fn take(app: App, wish: Wish, partition: Partition) -> Admitted {
 enum Came {
     /// It has a place and was sent to the queue, and this is known of it.
     Through(Arc<Accepted>, Published),
-    /// It has none, as far as known.
-    Back(Result<Hold, Error>),
+    /// It has none, as far as known, and this is the answer.
+    Answered(Admitted),
+    /// Redis is in this epoch.
+    OtherEpoch(Epoch),
+    /// The wish came before, as this booking of this epoch.
+    Replayed { id: BookingId, epoch: Epoch },
+    /// Redis was given nothing of the slot.
+    NotPreheated(Asked),
 }
 
 /// A booking that was handed to the publisher.
@@ -110,33 +73,106 @@ struct Sent {
     at: Instant,
 }
 
-/// Asks for a place (step G1) and has the booking published (steps G2 and G3) by whoever reads that it has
-/// one: a wake of the task that waits would cost as much as what is left to do.
-async fn go(app: &App, booking: &Booking, asked_at: UnixMs) -> Came {
-    let started = Instant::now();
-    let (tell, told) = oneshot::channel();
-    let sent = Arc::<OnceLock<Sent>>::default();
-    let then = {
-        let (app, booking, sent) = (app.clone(), booking.clone(), Arc::clone(&sent));
-        move |held| {
-            app.waits.note_hold(started.elapsed());
-            let (left, ticket) = match held {
-                Ok(Hold::Held { left, ticket, settled }) => {
-                    (left, Ticket { number: ticket, settled })
-                }
-                other => return drop(tell.send(Came::Back(other))),
-            };
-            let accepted = app.memory.remember(Arc::new(Accepted::new(booking, Some(ticket))));
-            note_sale(&app, &accepted.booking, left, started);
-            failpoint::before!("gateway.held", send(&app, accepted, &sent, tell));
+/// A booking that asks for a place.
+struct Asked {
+    app: App,
+    booking: Booking,
+    has_begun: bool,
+    at: Instant,
+}
+
+impl Asked {
+    /// Asks for a place (step G1) and has the booking published (steps G2 and G3) by whoever reads that it has
+    /// one: a wake of the task that waits would cost as much as what is left to do.
+    async fn go(self) -> Came {
+        let (tell, told) = oneshot::channel();
+        let sent = Arc::<OnceLock<Sent>>::default();
+        let (app, booking) = (self.app.clone(), self.booking.clone());
+        let asked_at = if self.has_begun { AFTER_ALL_RELEASES } else { booking.accepted_at };
+        let then = {
+            let sent = Arc::clone(&sent);
+            move |held| self.judged(held, &sent, tell)
+        };
+        app.inventory.hold_then(booking.id.partition(), &booking, asked_at, then);
+        let came = wait(told, &sent, app.publisher.answers_within()).await;
+        let came =
+            came.unwrap_or_else(|| Came::Answered(failed(&app, booking.patient, &Error::Unknown)));
+        if let (Came::Through(..), Some(sent)) = (&came, sent.get()) {
+            app.waits.note_publish(sent.at.elapsed());
+            failpoint::point!("gateway.answering");
         }
-    };
-    app.inventory.hold_then(booking.id.partition(), booking, asked_at, then);
-    let came = wait(told, &sent, app.publisher.answers_within()).await;
-    if let (Came::Through(..), Some(sent)) = (&came, sent.get()) {
-        app.waits.note_publish(sent.at.elapsed());
+        came
     }
-    came
+
+    /// Goes on with what Redis said, in the order in which it did: a refusal that is noted late would undo
+    /// what was sold since.
+    fn judged(
+        self,
+        held: Result<Hold, Error>,
+        sent: &Arc<OnceLock<Sent>>,
+        tell: oneshot::Sender<Came>,
+    ) {
+        let Self { app, booking, has_begun, at } = &self;
+        app.waits.note_hold(at.elapsed());
+        let came = match held {
+            Ok(Hold::Held { left, ticket, settled }) => {
+                let ticket = Ticket { number: ticket, settled };
+                let accepted = Arc::new(Accepted::new(booking.clone(), Some(ticket)));
+                let accepted = app.memory.remember(accepted);
+                note_sale(app, &accepted.booking, left, *at);
+                let (app, sent) = (self.app, Arc::clone(sent));
+                failpoint::before!("gateway.held", send(&app, accepted, &sent, tell));
+                return;
+            }
+            Ok(Hold::OtherEpoch { current }) => Came::OtherEpoch(current),
+            Ok(Hold::Replayed { id, epoch, live: _ }) => Came::Replayed { id, epoch },
+            Ok(Hold::KeyReused) => {
+                app.memory.note_refused(booking.id);
+                Came::Answered(Admitted::KeyReused)
+            }
+            Ok(Hold::AlreadyBooked { id: _ }) => {
+                app.memory.note_refused(booking.id);
+                Came::Answered(Admitted::AlreadyBooked)
+            }
+            Ok(
+                Hold::SoldOut
+                | Hold::NotOpen { .. }
+                | Hold::Paused
+                | Hold::Closed
+                | Hold::NotPreheated,
+            ) if *has_begun => self.refused(Refusal::Begun),
+            Ok(Hold::SoldOut) => self.refused(Refusal::SoldOut),
+            Ok(Hold::NotOpen { opens_at }) => self.refused(Refusal::NotOpen { opens_at }),
+            Ok(Hold::Paused) => self.refused(Refusal::Paused),
+            Ok(Hold::Closed) => self.refused(Refusal::Closed),
+            Ok(Hold::NotPreheated) => Came::NotPreheated(self),
+            Ok(Hold::Shut | Hold::Fenced) => Came::Answered(Admitted::Recovering),
+            Err(error) => Came::Answered(failed(app, booking.patient, &error)),
+        };
+        let _ = tell.send(came);
+    }
+
+    fn refused(&self, refusal: Refusal) -> Came {
+        Came::Answered(refuse(&self.app, &self.booking, refusal, self.at))
+    }
+}
+
+/// Redis did not answer, or nothing that is of use.
+fn failed(app: &App, patient: PatientId, error: &Error) -> Admitted {
+    match error {
+        // It may have run. The outbox then has the booking, and the relay carries it; the client's next
+        // try finds it by its key.
+        Error::Unknown => {
+            app.memory.note_perhaps(patient);
+            Admitted::InventoryDown
+        }
+        Error::Overloaded => Admitted::Overloaded,
+        Error::Unavailable => Admitted::InventoryDown,
+        Error::Refused(fault) => {
+            tracing::error!(fault, "Redis refused a hold");
+            Admitted::InventoryDown
+        }
+    }
 }
 
 /// Hands an accepted booking to the publisher.
@@ -149,20 +185,24 @@ fn send(app: &App, accepted: Arc<Accepted>, sent: &OnceLock<Sent>, tell: oneshot
 }
 
 /// Waits until it is known what came of a booking, no longer than `within` after it was sent. How long Redis
-/// may take is bounded by itself.
-async fn wait(mut told: oneshot::Receiver<Came>, sent: &OnceLock<Sent>, within: Duration) -> Came {
+/// may take is bounded by itself. `None` if nobody will tell, and it was not sent.
+async fn wait(
+    mut told: oneshot::Receiver<Came>,
+    sent: &OnceLock<Sent>,
+    within: Duration,
+) -> Option<Came> {
     loop {
         let left = sent.get().map_or(within, |sent| within.saturating_sub(sent.at.elapsed()));
         let told = match timeout(left, &mut told).await {
-            Ok(Ok(came)) => return came,
+            Ok(Ok(came)) => return Some(came),
             Ok(Err(_)) => true,
             Err(_) => false,
         };
         match sent.get() {
             Some(Sent { accepted, at }) if told || at.elapsed() >= within => {
-                return Came::Through(Arc::clone(accepted), Published::Uncertain);
+                return Some(Came::Through(Arc::clone(accepted), Published::Uncertain));
             }
-            None if told => return Came::Back(Err(Error::Unknown)),
+            None if told => return None,
             Some(_) | None => {}
         }
     }
@@ -173,7 +213,6 @@ pub async fn publish(app: &App, accepted: Arc<Accepted>) -> Admitted {
     let (booking, started) = (accepted.booking.clone(), Instant::now());
     let published = app.publisher.publish(booking.id.partition(), booking).await;
     app.waits.note_publish(started.elapsed());
-    failpoint::point!("gateway.answering");
     certain(app, accepted, published)
 }
 
@@ -195,9 +234,9 @@ fn certain(app: &App, accepted: Arc<Accepted>, published: Published) -> Admitted
 }
 
 /// Redis was given nothing of the slot: PostgreSQL knows why.
-async fn explain(app: &App, booking: &Booking, now: UnixMs, asked_at: Instant) -> Admitted {
-    match app.offers.refusal(booking.slot, now).await {
-        Ok(Some(refusal)) => refuse(app, booking, refusal, asked_at),
+async fn explain(Asked { app, booking, at, .. }: Asked) -> Admitted {
+    match app.offers.refusal(booking.slot, booking.accepted_at).await {
+        Ok(Some(refusal)) => refuse(&app, &booking, refusal, at),
         Ok(None) => Admitted::Recovering,
         Err(error) => {
             tracing::debug!(%error, "a slot could not be looked up");
@@ -228,4 +267,51 @@ fn refuse(app: &App, booking: &Booking, refusal: Refusal, asked_at: Instant) -> 
     app.memory.note_refused(booking.id);
     app.memory.refusals.note(booking.slot, refusal, asked_at);
     Admitted::Refused(refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use booking::{AccountId, Epoch, PatientId, SlotId};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_hours(1);
+
+    fn sent() -> Sent {
+        let wish = Wish::new(AccountId::from(1), SlotId::from(256), PatientId::from(1), "k");
+        let accepted = Accepted::new(wish.booking(9.into(), Epoch(1), UnixMs(0)), None);
+        Sent { accepted: Arc::new(accepted), at: Instant::now() }
+    }
+
+    fn is_uncertain(came: Option<Came>) -> bool {
+        let is_mine = |accepted: &Accepted| accepted.booking.id == 9.into();
+        came.is_some_and(|came| matches!(came, Came::Through(accepted, Published::Uncertain) if is_mine(&accepted)))
+    }
+
+    #[tokio::test]
+    async fn what_nobody_tells_of_is_unknown_before_it_was_sent_and_uncertain_after() {
+        let on_its_way = OnceLock::new();
+        let (tell, told) = oneshot::channel();
+        drop(tell);
+        assert!(wait(told, &on_its_way, LONG).await.is_none());
+        let (tell, told) = oneshot::channel();
+        assert!(on_its_way.set(sent()).is_ok());
+        drop(tell);
+        assert!(is_uncertain(wait(told, &on_its_way, LONG).await));
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_is_uncertain_in_time_and_what_was_not_is_waited_for() {
+        let within = Duration::from_millis(20);
+        let on_its_way = OnceLock::new();
+        let (tell, told) = oneshot::channel();
+        let mut waiting = std::pin::pin!(wait(told, &on_its_way, within));
+        assert!(timeout(5 * within, &mut waiting).await.is_err(), "Redis may take longer");
+        let sent = sent();
+        let at = sent.at;
+        assert!(on_its_way.set(sent).is_ok());
+        assert!(is_uncertain(waiting.await));
+        assert!(at.elapsed() >= within);
+        drop(tell);
+    }
 }

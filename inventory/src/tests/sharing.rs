@@ -304,22 +304,3 @@ async fn a_hold_that_waited_too_long_was_not_sent() {
     assert!(unknown > 0 && unknown <= WISHES_PER_CALL_MAX, "{unknown} of unknown outcome");
     assert_eq!(unknown + unsent, 300);
 }
-
-#[tokio::test]
-async fn a_hold_that_nobody_waits_for_any_more_is_not_sent() {
-    let world = World::open().await;
-    let (gateway, proxy) = through_proxy(&world, 10_000).await;
-    proxy.stall();
-    // A call is under way, so the second hold waits, and its caller leaves.
-    let first = rush(&gateway, 1);
-    until_standing(&gateway, 1, 0).await;
-    let second = booking(2, 2);
-    let left = tokio::time::timeout(Duration::from_millis(50), gateway.hold(P, &second, NOW));
-    assert!(left.await.is_err(), "nothing answers");
-    proxy.heal();
-    for task in first {
-        assert!(is_held(&task.await.expect("does not panic").expect("answers")));
-    }
-    assert_eq!(world.counters().await, Some((2, 3, 1)));
-    assert_eq!(world.inventory.find(id(2)).await.expect("answers"), None);
-}

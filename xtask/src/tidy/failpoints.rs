@@ -17,7 +17,9 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
     let mut points = BTreeMap::<&str, Vec<String>>::new();
     for source in sources.iter().filter(|s| OWNERS.iter().any(|owner| s.path.starts_with(owner))) {
         for (index, line) in source.text.lines().enumerate() {
-            if let Some(name) = between(line, "point!(\"", "\"") {
+            let name =
+                between(line, "point!(\"", "\"").or_else(|| between(line, "before!(\"", "\""));
+            if let Some(name) = name {
                 points.entry(name).or_default().push(format!("{}:{}", source.path, index + 1));
             }
         }
@@ -85,6 +87,7 @@ mod tests {
     fn a_point_needs_a_case_and_a_line_and_they_need_a_point() {
         let (code, case, line) = ("point!(\"a.b\");", "x: Gateway at \"a.b\",", "| `a.b` | died |");
         assert!(complaints(code, case, line).is_empty());
+        assert!(complaints("before!(\"a.b\", go());", case, line).is_empty());
         assert_eq!(complaints(code, "", "").len(), 2);
         assert_eq!(complaints("", case, line).len(), 2);
         assert_eq!(complaints(&format!("{code}\n{code}"), case, line).len(), 1);

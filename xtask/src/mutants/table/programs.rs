@@ -105,10 +105,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "quota-given-back",
         what: "a place is given back when nothing is known of its publish",
         file: "gateway/src/admission/place.rs",
-        edits: &[(
-            "        Published::Uncertain => {}",
-            "        Published::Uncertain => {\n            let _ = app.inventory.give_back(&accepted.booking).await;\n        }",
-        )],
+        edits: &[
+            ("fn certain(app: &App", "async fn certain(app: &App"),
+            (
+                "return certain(&app, accepted, published),",
+                "return certain(&app, accepted, published).await,",
+            ),
+            (
+                "    certain(app, accepted, published)\n}",
+                "    certain(app, accepted, published).await\n}",
+            ),
+            (
+                "        Published::Uncertain => {}",
+                "        Published::Uncertain => {\n            let _ = app.inventory.give_back(&accepted.booking).await;\n        }",
+            ),
+        ],
         also: &[(
             "inventory/src/outbox.rs",
             "    /// Reads one booking of the outbox.\n",
@@ -134,10 +145,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "outbox-deleted-on-confirm",
         what: "a booking leaves the outbox when it is confirmed, before it has its row",
         file: "gateway/src/admission/place.rs",
-        edits: &[(
-            "        Published::Certain => accepted.set_certain(),",
-            "        Published::Certain => {\n            let settled = (accepted.booking.clone(), true);\n            let _ = app.inventory.settle(accepted.booking.id.partition(), &[settled]).await;\n            accepted.set_certain();\n        }",
-        )],
+        edits: &[
+            ("fn certain(app: &App", "async fn certain(app: &App"),
+            (
+                "return certain(&app, accepted, published),",
+                "return certain(&app, accepted, published).await,",
+            ),
+            (
+                "    certain(app, accepted, published)\n}",
+                "    certain(app, accepted, published).await\n}",
+            ),
+            (
+                "        Published::Certain => accepted.set_certain(),",
+                "        Published::Certain => {\n            let settled = (accepted.booking.clone(), true);\n            let _ = app.inventory.settle(accepted.booking.id.partition(), &[settled]).await;\n            accepted.set_certain();\n        }",
+            ),
+        ],
         also: &[],
         package: "gateway",
         suite: Some("bookings"),
