@@ -198,7 +198,7 @@ pub fn of(results: &Results) -> Vec<Ratio> {
 /// The A/A control: empty answers, each round to the one before.
 pub fn control(results: &Results) -> Option<Estimate> {
     let longest =
-        ["B0", "B0-accept"].map(|arm| results.of(arm)).into_iter().max_by_key(|of| of.len())?;
+        ["B0-accept", "B0"].map(|arm| results.of(arm)).into_iter().max_by_key(|of| of.len())?;
     let rounds: Vec<f64> = longest.iter().map(|round| round.per_s).collect();
     Estimate::of_control(&rounds, SEED)
 }

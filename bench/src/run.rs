@@ -73,6 +73,9 @@ pub async fn run(args: Args) -> Result<bool> {
     if let Err(error) = played {
         // What was measured until then is not lost.
         eprint!("{}", report.text());
+        if args.json {
+            println!("{}", serde_json::to_string(&report)?);
+        }
         return Err(error.context(format!("data and logs are in {}", folder.display())));
     }
     Postgres::delete_elsewhere(&folder.join("postgres"));

@@ -17,16 +17,17 @@ impl Rig<'_> {
     pub(super) async fn accept(&mut self) -> Result<()> {
         for cycle in 0..self.pace.cycles {
             (self.say)(&format!(
-                "accept, round {}: Redis alone, gateway, gateway and worker",
+                "accept, round {}: Redis alone, gateway, empty, gateway and worker",
                 cycle + 1
             ));
-            // A neighbour of its own: those of the group before are minutes old.
-            self.empty("B0-accept").await?;
             for (connections, [bare, paused, running]) in WIDTHS {
-                for arm in Self::order(cycle, 3) {
+                for arm in Self::order(cycle, 4) {
                     match arm {
                         0 => self.bare_holds(bare, connections).await?,
                         1 => self.accepted(paused, connections, true).await?,
+                        // A neighbour of its own: those of the group before are minutes old.
+                        2 if connections == super::CONNECTIONS => self.empty("B0-accept").await?,
+                        2 => {}
                         _ => self.accepted(running, connections, false).await?,
                     }
                 }

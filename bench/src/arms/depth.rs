@@ -59,7 +59,7 @@ impl Rig<'_> {
     /// Lets bookings wait for a worker that is stopped, then lets it go.
     pub(super) async fn depth(&mut self, depths: &[Depth]) -> Result<()> {
         for Depth { count, arm, memory, relayed } in depths {
-            (self.say)(&format!("growth: a queue of {count} bookings"));
+            (self.say)(&format!("a queue of {count} bookings"));
             // To fill the longest takes nearly as long as tokens last.
             self.world.renew_tokens()?;
             self.greet().await?;

@@ -32,7 +32,7 @@ pub use work::{Again, Bookings, Taken};
 /// How long nothing may move before a round is judged.
 const REST_MAX: Duration = Duration::from_mins(2);
 /// How long a gateway may read what stands before it is ready: of a whole run, some millions of bookings.
-const READY_MAX: Duration = Duration::from_mins(3);
+const READY_MAX: Duration = Duration::from_mins(10);
 /// Rows that are audited in one statement.
 const AUDITED_ROWS: u32 = 20_000;
 
