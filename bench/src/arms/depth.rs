@@ -37,7 +37,7 @@ impl Depth {
             relayed: "relayed-400k",
         },
     ];
-    /// Takes a quarter of an hour.
+    /// Takes nine minutes.
     pub(super) const DEEP: [Self; 1] = [Self {
         count: 5_000_000,
         arm: "depth-5m",

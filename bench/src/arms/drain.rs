@@ -15,11 +15,12 @@ const USUAL_PER_S: f64 = 4_000.0;
 const SHORTEST: Duration = Duration::from_millis(50);
 
 impl Rig<'_> {
-    /// Plays both workers on both kinds of queue, for every second round of the others: to fill the queues
-    /// takes longer than to empty them.
+    /// Plays both workers on both kinds of queue. To fill the queues takes longer than to empty them, so a
+    /// first look is one round.
     pub(super) async fn drain(&mut self) -> Result<()> {
         self.open_spread().await?;
-        for cycle in 0..self.pace.cycles.div_ceil(2) {
+        let cycles = if self.pace.is_quick() { 1 } else { self.pace.cycles };
+        for cycle in 0..cycles {
             (self.say)(&format!("drain, round {}: both workers, hot and spread", cycle + 1));
             for arm in Self::order(cycle, 4) {
                 match arm {
