@@ -127,8 +127,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     pub async fn give_back(&self, booking: &Booking) -> Result<redis::Value, Error> {
         let mut eval = redis::cmd("EVAL");
         eval.arg(
-            "local left, granted, sold, release = redis.call('HGET', KEYS[1], ARGV[1]):match('^(%d+),(%d+),(%d+),(%d+)$')
-             return redis.call('HSET', KEYS[1], ARGV[1], string.format('%d,%s,%d,%s', left + 1, granted, sold - 1, release))",
+            "local left, granted, sold, release = redis.call('HGET', KEYS[1], ARGV[1]):match('^(%d+),(%d+),(%d+)(,?%d*)$')
+             return redis.call('HSET', KEYS[1], ARGV[1], string.format('%d,%s,%d%s', left + 1, granted, sold - 1, release))",
         );
         eval.arg(1).arg(keys::session(booking.id.partition(), booking.slot.session()));
         self.links.query_hot(eval.arg(booking.slot.ordinal())).await
