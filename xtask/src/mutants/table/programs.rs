@@ -2,6 +2,16 @@
 
 use super::Mutant;
 
+/// What is done where a publish has ended may then wait for Redis.
+const CERTAIN_WAITS: [(&str, &str); 3] = [
+    ("fn certain(app: &App", "async fn certain(app: &App"),
+    (
+        "return certain(&app, accepted, published),",
+        "return certain(&app, accepted, published).await,",
+    ),
+    ("    certain(app, accepted, published)\n}", "    certain(app, accepted, published).await\n}"),
+];
+
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "close-ignores-the-outbox",
@@ -106,15 +116,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         what: "a place is given back when nothing is known of its publish",
         file: "gateway/src/admission/place.rs",
         edits: &[
-            ("fn certain(app: &App", "async fn certain(app: &App"),
-            (
-                "return certain(&app, accepted, published),",
-                "return certain(&app, accepted, published).await,",
-            ),
-            (
-                "    certain(app, accepted, published)\n}",
-                "    certain(app, accepted, published).await\n}",
-            ),
+            CERTAIN_WAITS[0],
+            CERTAIN_WAITS[1],
+            CERTAIN_WAITS[2],
             (
                 "        Published::Uncertain => {}",
                 "        Published::Uncertain => {\n            let _ = app.inventory.give_back(&accepted.booking).await;\n        }",
@@ -146,15 +150,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         what: "a booking leaves the outbox when it is confirmed, before it has its row",
         file: "gateway/src/admission/place.rs",
         edits: &[
-            ("fn certain(app: &App", "async fn certain(app: &App"),
-            (
-                "return certain(&app, accepted, published),",
-                "return certain(&app, accepted, published).await,",
-            ),
-            (
-                "    certain(app, accepted, published)\n}",
-                "    certain(app, accepted, published).await\n}",
-            ),
+            CERTAIN_WAITS[0],
+            CERTAIN_WAITS[1],
+            CERTAIN_WAITS[2],
             (
                 "        Published::Certain => accepted.set_certain(),",
                 "        Published::Certain => {\n            let settled = (accepted.booking.clone(), true);\n            let _ = app.inventory.settle(accepted.booking.id.partition(), &[settled]).await;\n            accepted.set_certain();\n        }",
