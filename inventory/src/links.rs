@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 
 use crate::error::{Error, is_link_broken};
 use crate::link::Link;
-use crate::script::{Call, run_all};
+use crate::script::Call;
 
 /// How long making a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -106,11 +106,6 @@ impl Links {
     /// Runs a call on the next link that stands.
     pub(crate) async fn call_hot(&self, call: &Call) -> Result<Value, Error> {
         self.with_link(async |mut connection| call.run(&mut connection).await).await
-    }
-
-    /// Runs calls of one script on one link in one round trip.
-    pub(crate) async fn call_all_hot(&self, calls: &[Call]) -> Result<Vec<Value>, Error> {
-        self.with_link(async |mut connection| run_all(calls, &mut connection).await).await
     }
 
     /// Runs a plain command on the next link that stands.

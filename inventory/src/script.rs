@@ -75,27 +75,6 @@ impl Call {
     }
 }
 
-/// Runs calls of one idempotent script in one round trip.
-pub(crate) async fn run_all(
-    calls: &[Call],
-    connection: &mut impl ConnectionLike,
-) -> Result<Vec<Value>, RedisError> {
-    let Some(first) = calls.first() else {
-        return Ok(Vec::new());
-    };
-    let mut pipeline = redis::Pipeline::with_capacity(calls.len());
-    for call in calls {
-        pipeline.add_command(call.command.clone());
-    }
-    match pipeline.query_async(connection).await {
-        Err(error) if is_unknown_script(&error) => {
-            first.script.load_async(connection).await?;
-            pipeline.query_async(connection).await
-        }
-        answered => answered,
-    }
-}
-
 fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use booking::{Booking, Digest, Epoch, PatientId};
+use booking::{Booking, Digest, Epoch, PatientId, SessionId, SlotId};
 
 use super::world::{E1, E2, P, World, again, booking, grant, id, is_held, session, slot};
-use crate::{Hold, Step, keys};
+use crate::{Grant, Hold, Step, keys};
 
 async fn outbox_len(world: &World) -> u64 {
     world.inventory.inspect(P).await.expect("answers").outbox_len
@@ -107,7 +107,7 @@ async fn a_booking_unknown_to_redis_is_remembered_when_settled() {
 }
 
 #[tokio::test]
-async fn many_are_settled_in_few_round_trips() {
+async fn many_are_settled_in_several_calls() {
     let mut world = World::open().await;
     let grants = [grant(0, 250)];
     assert_eq!(world.apply(E1, "one", &grants).await, Step::Done(()));
@@ -121,6 +121,23 @@ async fn many_are_settled_in_few_round_trips() {
     assert!(matches!(world.hold(&booking(300, 2)).await, Hold::AlreadyBooked { .. }));
     assert_eq!(world.hold(&booking(300, 1)).await, Hold::SoldOut);
     world.inventory.settle(P, &[]).await.expect("nothing to do");
+}
+
+#[tokio::test]
+async fn bookings_of_several_sessions_are_settled_each_in_its_own() {
+    let world = World::open().await;
+    let elsewhere = SlotId::of(SessionId::from(78), 0);
+    let grants = [grant(0, 9), Grant { slot: elsewhere, ..grant(0, 9) }];
+    assert_eq!(world.apply(E1, "one", &grants).await, Step::Done(()));
+    let there = |booking: Booking| Booking { slot: elsewhere, ..booking };
+    let (here, away, gone) = (booking(1, 100), there(booking(2, 100)), there(booking(3, 101)));
+    let settled = [(here, true), (away, true), (gone.clone(), false)];
+    world.inventory.settle(P, &settled).await.expect("answers");
+    assert_eq!(world.hold(&booking(4, 100)).await, Hold::AlreadyBooked { id: id(1) });
+    assert_eq!(world.hold(&there(booking(4, 100))).await, Hold::AlreadyBooked { id: id(2) });
+    let replayed = Hold::Replayed { id: id(3), epoch: E1, live: false };
+    assert_eq!(world.hold(&again(&gone, 5)).await, replayed);
+    assert!(is_held(&world.hold(&booking(6, 101)).await), "nobody is known here");
 }
 
 #[tokio::test]

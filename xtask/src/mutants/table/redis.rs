@@ -70,8 +70,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         what: "Redis forgets a booking that was given back, and its key",
         file: "scripts/lua/settle.lua",
         edits: &[(
-            "if not is_live then redis.call('HSET', KEYS[2], patient, entry) end",
-            "if not is_live then redis.call('HDEL', KEYS[2], patient) end",
+            "if not is_live then redis.call('HSET', who, patient, entry) end",
+            "if not is_live then redis.call('HDEL', who, patient) end",
         )],
         also: &[],
         package: "inventory",
