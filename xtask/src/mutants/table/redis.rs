@@ -79,6 +79,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: "tests::holds::a_cancelled_key_replayed_does_not_book_again_but_a_new_key_does",
     },
     Mutant {
+        name: "settled-in-one-session",
+        what: "all bookings of a call are settled in the first one's session",
+        file: "scripts/lua/settle.lua",
+        edits: &[("KEYS[2 + tonumber(ARGV[at])]", "KEYS[3]")],
+        also: &[],
+        package: "inventory",
+        suite: None,
+        test: "tests::settling::bookings_of_several_sessions_are_settled_each_in_its_own",
+    },
+    Mutant {
         name: "grants-added",
         what: "a grant is added, not raised to",
         file: "scripts/lua/apply.lua",
