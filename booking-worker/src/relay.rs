@@ -25,7 +25,7 @@ use crate::{Servers, Settings, pause};
 const ENTRIES_PER_STEP: usize = 500;
 /// Pause between two steps of a walk, and after one in which there was nothing to do: a long outbox, of a
 /// long queue, must not take the time that its bookings need. So at most 20,000 entries of a partition are
-/// looked at in a second, some as many as are persisted.
+/// looked at in a second, about as many as can be persisted.
 const NEXT_STEP: Duration = Duration::from_millis(1);
 const NEXT_STEP_IDLE: Duration = Duration::from_millis(25);
 /// First and longest pause before the same booking is published again.
@@ -70,6 +70,8 @@ pub struct Relay {
     cursor: u64,
     /// Age of the oldest entry met since the round began (ms).
     oldest_ms: u64,
+    /// What was shown of that last.
+    shown_ms: u64,
     published: HashMap<BookingId, Again>,
     /// Fields of unreadable entries that are known to be parked.
     parked: HashSet<String>,
@@ -91,6 +93,7 @@ impl Relay {
             after_ms,
             cursor: 0,
             oldest_ms: 0,
+            shown_ms: 0,
             published: HashMap::new(),
             parked: HashSet::new(),
         }
@@ -116,12 +119,17 @@ impl Relay {
         let (settled, rowless) = self.settle(old).await?;
         let published = self.publish(rowless).await;
         self.cursor = cursor;
-        if cursor == 0 {
-            self.forget();
-            let oldest = Duration::from_millis(std::mem::take(&mut self.oldest_ms));
-            note_oldest(self.partition, oldest.as_secs_f64());
+        let is_round_over = cursor == 0;
+        // An older one is shown at once: a walk over a long outbox takes a while.
+        if is_round_over || self.oldest_ms > self.shown_ms {
+            self.shown_ms = self.oldest_ms;
+            note_oldest(self.partition, Duration::from_millis(self.shown_ms).as_secs_f64());
         }
-        Ok(Relayed { settled, published, is_round_over: cursor == 0 })
+        if is_round_over {
+            self.forget();
+            self.oldest_ms = 0;
+        }
+        Ok(Relayed { settled, published, is_round_over })
     }
 
     /// Settles those that have their row; returns how many, and the others.
