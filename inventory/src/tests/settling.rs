@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use booking::{Booking, Digest, Epoch, PatientId, SessionId, SlotId};
 
-use super::world::{E1, E2, P, World, again, booking, grant, id, is_held, session, slot};
+use super::world::{E1, E2, P, World, again, booking, grant, id, is_held, nonce, session, slot};
 use crate::{Grant, Hold, Step, keys};
 
 async fn outbox_len(world: &World) -> u64 {
@@ -110,8 +110,11 @@ async fn a_booking_unknown_to_redis_is_remembered_when_settled() {
 async fn many_are_settled_in_several_calls() {
     let mut world = World::open().await;
     let slots = [77, 78, 79].map(|session| SlotId::of(SessionId::from(session), 0));
-    let grants = slots.map(|slot| Grant { slot, ..grant(0, 250) });
-    assert_eq!(world.apply(E1, "one", &grants).await, Step::Done(()));
+    for slot in slots {
+        let (session, grants) = (slot.session(), [Grant { slot, ..grant(0, 250) }]);
+        let applied = world.inventory.apply(P, E1, &nonce("one"), session, &grants, &[]).await;
+        assert_eq!(applied.expect("answers"), Step::Done(()));
+    }
     // Of three sessions by turns, so that no call begins with the one it ended with before.
     let bookings: Vec<_> = (1..=250)
         .zip(slots.into_iter().cycle())
@@ -134,8 +137,6 @@ async fn many_are_settled_in_several_calls() {
 async fn bookings_of_several_sessions_are_settled_each_in_its_own() {
     let world = World::open().await;
     let elsewhere = SlotId::of(SessionId::from(78), 0);
-    let grants = [grant(0, 9), Grant { slot: elsewhere, ..grant(0, 9) }];
-    assert_eq!(world.apply(E1, "one", &grants).await, Step::Done(()));
     let there = |booking: Booking| Booking { slot: elsewhere, ..booking };
     let (here, away, gone) = (booking(1, 100), there(booking(2, 100)), there(booking(3, 101)));
     let settled = [(here, true), (away, true), (gone.clone(), false)];

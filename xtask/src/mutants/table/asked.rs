@@ -27,6 +27,7 @@ pub(in crate::mutants) const ASKED: &[Asked] = &[
     asked("no replay check in the hold", &["no-replay-check"], &["no-replay-check"]),
     asked("no memory within a call of holds", &["no-memory-within-a-call"], &[]),
     asked("key forgotten after a cancel", &["key-forgotten-after-cancel"], &["key-forgotten"]),
+    asked("bookings of a call settled in one session", &["settled-in-one-session"], &[]),
     asked("grants added instead of cumulative", &["grants-added"], &["grants-added"]),
     asked("no check after the confirm", &["no-check-after-confirm"], &["no-check"]),
     asked("check before the publish", &["check-before-publish"], &["check-before-publish"]),
