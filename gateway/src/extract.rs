@@ -3,14 +3,14 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -125,8 +125,30 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 }
 
 async fn read<T: DeserializeOwned>(body: Body, bytes_max: usize) -> Result<T, Problem> {
-    let bytes = to_bytes(body, bytes_max).await.map_err(|fault| read_fault(&fault, bytes_max))?;
-    parse(&bytes)
+    parse(&whole(body, bytes_max).await?)
+}
+
+/// Nearly every body comes in one part, and is read where it lies.
+async fn whole(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let (mut first, mut rest) = (Bytes::new(), Vec::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|fault| read_fault(&fault))?;
+        // Trailers say nothing here.
+        let Ok(part) = frame.into_data() else { continue };
+        if first.len() + rest.len() + part.len() > bytes_max {
+            return Err(Problem::new(Code::BodyTooLarge)
+                .with_field("", format!("at most {bytes_max} bytes")));
+        }
+        if first.is_empty() {
+            first = part;
+        } else {
+            rest.extend_from_slice(&part);
+        }
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    Ok(if rest.is_empty() { first } else { [&first[..], &rest].concat().into() })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -142,11 +164,9 @@ fn is_encoded(headers: &HeaderMap) -> bool {
     encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-fn read_fault(error: &axum::Error, bytes_max: usize) -> Problem {
+fn read_fault(error: &axum::Error) -> Problem {
     if body::is_caused_by::<body::Late>(error) {
         Code::RequestTimeout.into()
-    } else if body::is_caused_by::<LengthLimitError>(error) {
-        Problem::new(Code::BodyTooLarge).with_field("", format!("at most {bytes_max} bytes"))
     } else {
         // Chunks that are none, or fewer bytes than were announced.
         Problem::new(Code::MalformedJson).with_field("", "the body does not come as announced")

@@ -20,6 +20,7 @@ pub mod changes;
 pub mod epochs;
 pub mod extract;
 pub mod fields;
+pub mod header_number;
 pub mod limits;
 pub mod mint;
 pub mod openapi;

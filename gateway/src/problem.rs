@@ -1,5 +1,7 @@
 //! Errors of the HTTP face, in the form of RFC 9457, and the one place that names them.
 
+mod body;
+
 use std::borrow::Cow;
 
 use axum::body::Body;
@@ -9,12 +11,12 @@ use axum::response::{IntoResponse, Response};
 use booking::UnixMs;
 use serde::Serialize;
 
+use crate::header_number;
 use crate::limits::Allowance;
-use crate::request_id::{self, RequestId};
+use crate::request_id;
 use crate::time_text;
 
-/// More than most documents take, in bytes.
-const BODY_BYTES_MOSTLY: usize = 256;
+pub use body::ProblemBody;
 
 /// The stable word for what went wrong. Clients act on it; it never changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -269,36 +271,6 @@ impl From<ledger::Error> for Problem {
     }
 }
 
-/// The document on the wire.
-#[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = Problem)]
-pub struct ProblemBody {
-    /// Always `about:blank`: the code says it all.
-    pub r#type: &'static str,
-    /// For people.
-    pub title: &'static str,
-    /// The HTTP status.
-    pub status: u16,
-    /// The stable word.
-    pub code: &'static str,
-    /// More, for people.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<Cow<'static, str>>,
-    /// The request id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub instance: Option<RequestId>,
-    /// The fields that were wrong.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<FieldError>,
-    /// When the release opens (RFC 3339), with the hospital's offset.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub opens_at: Option<String>,
-    /// The limit that was reached.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<&'static str>,
-}
-
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.code.status();
@@ -313,10 +285,7 @@ impl IntoResponse for Problem {
             opens_at: self.opens_at,
             limit: self.limit,
         };
-        let mut json = Vec::with_capacity(BODY_BYTES_MOSTLY);
-        // Writing to memory does not fail, and no part of the document refuses to be written.
-        let _ = serde_json::to_writer(&mut json, &body);
-        let mut response = Response::new(Body::from(json));
+        let mut response = Response::new(Body::from(body.into_json()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -324,7 +293,7 @@ impl IntoResponse for Problem {
             allowance.write(headers);
         }
         if let Some(seconds) = self.retry_after_s {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            headers.insert(RETRY_AFTER, header_number::of(seconds.into()));
         }
         if status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Bearer");

@@ -4,7 +4,8 @@ use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ahash::{HashMap, RandomState};
+use ahash::RandomState;
+use hashbrown::HashTable;
 use rustix::time::{ClockId, clock_gettime};
 
 const SHARDS: usize = 16;
@@ -12,7 +13,8 @@ const SHARDS: usize = 16;
 /// Remembers an entry for one to two times `ttl`, and at most about `entries_max` of them.
 ///
 /// Each shard holds two generations: entries go into the younger, look-ups see both, and when the
-/// younger is old or full it takes the elder's place. So forgetting costs nothing per entry.
+/// younger is old or full it takes the elder's place. So forgetting costs nothing per entry. A key is hashed
+/// once, for its shard and both generations: a request looks for several of them.
 #[derive(Debug)]
 pub struct Recent<K, V> {
     hasher: RandomState,
@@ -23,8 +25,8 @@ pub struct Recent<K, V> {
 
 #[derive(Debug)]
 struct Generations<K, V> {
-    younger: HashMap<K, V>,
-    elder: HashMap<K, V>,
+    younger: HashTable<(K, V)>,
+    elder: HashTable<(K, V)>,
     /// By [`now`].
     since: Duration,
 }
@@ -34,11 +36,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
     pub fn new(ttl: Duration, entries_max: usize) -> Self {
         let shard = || {
             let since = now();
-            Mutex::new(Generations {
-                younger: HashMap::default(),
-                elder: HashMap::default(),
-                since,
-            })
+            Mutex::new(Generations { younger: HashTable::new(), elder: HashTable::new(), since })
         };
         Self {
             hasher: RandomState::new(),
@@ -55,33 +53,34 @@ impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
 
     /// Tells whether anything is remembered of `key`.
     pub fn has(&self, key: &K) -> bool {
-        let mut shard = self.shard(key);
+        let (hash, mut shard) = self.shard(key);
         shard.age(self.ttl, now());
-        shard.younger.contains_key(key) || shard.elder.contains_key(key)
+        shard.find(hash, key).is_some()
     }
 
     fn get_at(&self, key: &K, now: Duration) -> Option<V> {
-        let mut shard = self.shard(key);
+        let (hash, mut shard) = self.shard(key);
         shard.age(self.ttl, now);
-        shard.younger.get(key).or_else(|| shard.elder.get(key)).cloned()
+        shard.find(hash, key).cloned()
     }
 
     /// Returns what is remembered of `key` if it will be for the whole time: who wants an entry to last
     /// need not [`Self::update`] it.
     pub fn get_younger(&self, key: &K) -> Option<V> {
-        let mut shard = self.shard(key);
+        let (hash, mut shard) = self.shard(key);
         shard.age(self.ttl, now());
-        shard.younger.get(key).cloned()
+        find(&shard.younger, hash, key).cloned()
     }
 
     /// Remembers, or replaces what was remembered.
     pub fn put(&self, key: K, value: V) {
-        let mut shard = self.shard(&key);
+        let (hash, mut shard) = self.shard(&key);
         shard.age(self.ttl, now());
-        if shard.younger.len() >= self.generation_max && !shard.younger.contains_key(&key) {
-            shard.turn(now());
+        if let Some((_, known)) = shard.younger.find_mut(hash, |(known, _)| *known == key) {
+            *known = value;
+        } else {
+            self.insert(&mut shard, hash, key, value);
         }
-        shard.younger.insert(key, value);
     }
 
     /// Forgets what is remembered of `key`.
@@ -91,34 +90,44 @@ impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
 
     /// Changes what is remembered of `key`, or remembers something first; `None` forgets.
     pub fn update<R>(&self, key: &K, change: impl FnOnce(&mut Option<V>) -> R) -> R {
-        let mut shard = self.shard(key);
+        let (hash, mut shard) = self.shard(key);
         shard.age(self.ttl, now());
-        let elder = shard.elder.remove(key);
-        let mut value = shard.younger.remove(key).or(elder);
+        let elder = take(&mut shard.elder, hash, key);
+        let mut value = take(&mut shard.younger, hash, key).or(elder);
         let result = change(&mut value);
         if let Some(value) = value {
-            if shard.younger.len() >= self.generation_max {
-                shard.turn(now());
-            }
-            shard.younger.insert(key.clone(), value);
+            self.insert(&mut shard, hash, key.clone(), value);
         }
         result
     }
 
-    fn shard(&self, key: &K) -> MutexGuard<'_, Generations<K, V>> {
-        let at = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
-        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+    fn insert(&self, shard: &mut Generations<K, V>, hash: u64, key: K, value: V) {
+        if shard.younger.len() >= self.generation_max {
+            shard.turn(now());
+        }
+        shard.younger.insert_unique(hash, (key, value), |(known, _)| self.hasher.hash_one(known));
+    }
+
+    fn shard(&self, key: &K) -> (u64, MutexGuard<'_, Generations<K, V>>) {
+        let hash = self.hasher.hash_one(key);
+        // Not by the bits that tell entries of one table from each other.
+        let at = usize::try_from((hash >> 32) % SHARDS as u64).unwrap_or(0);
+        (hash, self.shards[at].lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl<K, V> Generations<K, V> {
+impl<K: Eq, V> Generations<K, V> {
+    fn find(&self, hash: u64, key: &K) -> Option<&V> {
+        find(&self.younger, hash, key).or_else(|| find(&self.elder, hash, key))
+    }
+
     fn age(&mut self, ttl: Duration, now: Duration) {
         let age = now.saturating_sub(self.since);
         if age >= ttl {
             self.turn(now);
         }
         if age >= 2 * ttl {
-            self.elder = HashMap::default();
+            self.elder = HashTable::new();
         }
     }
 
@@ -126,6 +135,15 @@ impl<K, V> Generations<K, V> {
         self.elder = std::mem::take(&mut self.younger);
         self.since = now;
     }
+}
+
+fn find<'a, K: Eq, V>(entries: &'a HashTable<(K, V)>, hash: u64, key: &K) -> Option<&'a V> {
+    entries.find(hash, |(known, _)| known == key).map(|(_, value)| value)
+}
+
+fn take<K: Eq, V>(entries: &mut HashTable<(K, V)>, hash: u64, key: &K) -> Option<V> {
+    let entry = entries.find_entry(hash, |(known, _)| known == key).ok()?;
+    Some(entry.remove().0.1)
 }
 
 /// The time since the machine started, good to some milliseconds: entries last for seconds at least, and a

@@ -146,14 +146,19 @@ fn is_same_wish(one: &Booking, other: &Booking) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use booking::{AccountId, Epoch, PatientId, SlotId, UnixMs};
+    use booking::{AccountId, Digest, Epoch, PatientId, SlotId, UnixMs};
 
     use super::*;
     use crate::admission::Wish;
     use crate::violations::shown;
 
     fn accepted(id: i64) -> Accepted {
-        let wish = Wish::new(AccountId::from(1), SlotId::from(256), PatientId::from(1), "k");
+        let wish = Wish::new(
+            AccountId::from(1),
+            SlotId::from(256),
+            PatientId::from(1),
+            Digest::of_key("k"),
+        );
         Accepted::new(wish.booking(id.into(), Epoch(1), UnixMs(0)), None)
     }
 

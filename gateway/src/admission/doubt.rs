@@ -25,7 +25,7 @@ pub(super) async fn resolve(
     let session = wish.slot.session();
     let known = app.inventory.known(partition, session, wish.patient).await;
     match known.map_err(|_| Admitted::InventoryDown)? {
-        Some(first) if first.key == wish.key && first.request == wish.request => {
+        Some(first) if first.key == wish.key && first.request == wish.request() => {
             return Ok(Standing::Replay(first.id));
         }
         Some(first) if first.key == wish.key => return Ok(Standing::KeyReused),

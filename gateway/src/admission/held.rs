@@ -180,7 +180,7 @@ fn over_limit(held: &[Entry], facts: &Facts) -> Standing {
 #[cfg(test)]
 mod tests {
     use booking::rules::Limits;
-    use booking::{AccountId, Epoch, SessionId, SlotId, UnixMs};
+    use booking::{AccountId, Digest, Epoch, SessionId, SlotId, UnixMs};
     use ledger::booking_row::BookingRow;
 
     use super::*;
@@ -188,7 +188,7 @@ mod tests {
     fn wish(session: i64, key: &str) -> Wish {
         let (slot, patient) = (SlotId::of(SessionId::from(session), 0), PatientId::from(1));
         let account = AccountId::from(1);
-        Wish::new(account, slot, patient, key)
+        Wish::new(account, slot, patient, Digest::of_key(key))
     }
 
     fn held(id: i64, session: i64, day: i32, key: &str) -> Change {

@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ahash::HashMap;
-use booking::{AccountId, Digest};
+use booking::{AccountId, Digest, PatientId, SlotId};
 
 use super::Wish;
 
@@ -19,7 +19,7 @@ pub struct KeysInFlight(Arc<Mutex<HashMap<Key, Reserved>>>);
 
 #[derive(Debug)]
 struct Reserved {
-    request: Digest,
+    wish: (SlotId, PatientId),
     /// Repeats of one request may be on their way together: Redis tells them from each other.
     holders: usize,
 }
@@ -35,11 +35,12 @@ impl KeysInFlight {
     /// Reserves the wish's key; `None` if it is on its way with another wish.
     pub fn reserve(&self, wish: &Wish) -> Option<Reservation> {
         let key = (wish.account, wish.key);
+        let wish = (wish.slot, wish.patient);
         match self.lock().entry(key) {
-            Entry::Occupied(entry) if entry.get().request != wish.request => return None,
+            Entry::Occupied(entry) if entry.get().wish != wish => return None,
             Entry::Occupied(mut entry) => entry.get_mut().holders += 1,
             Entry::Vacant(entry) => {
-                entry.insert(Reserved { request: wish.request, holders: 1 });
+                entry.insert(Reserved { wish, holders: 1 });
             }
         }
         Some(Reservation { keys: self.clone(), key })
@@ -69,7 +70,7 @@ impl Drop for Reservation {
 
 #[cfg(test)]
 mod tests {
-    use booking::{PatientId, SessionId, SlotId};
+    use booking::SessionId;
 
     use super::*;
 
@@ -78,7 +79,7 @@ mod tests {
         let keys = KeysInFlight::default();
         let wish = |session: i64| {
             let slot = SlotId::of(SessionId::from(session), 0);
-            Wish::new(AccountId::from(1), slot, PatientId::from(1), "k")
+            Wish::new(AccountId::from(1), slot, PatientId::from(1), Digest::of_key("k"))
         };
         let first = keys.reserve(&wish(1)).expect("free");
         let repeat = keys.reserve(&wish(1)).expect("the same wish");

@@ -188,7 +188,12 @@ mod tests {
     use super::*;
 
     fn accepted() -> Arc<Accepted> {
-        let wish = Wish::new(AccountId::from(1), SlotId::from(256), PatientId::from(1), "k");
+        let wish = Wish::new(
+            AccountId::from(1),
+            SlotId::from(256),
+            PatientId::from(1),
+            Digest::of_key("k"),
+        );
         Arc::new(Accepted::new(wish.booking(9.into(), Epoch(1), UnixMs(0)), None))
     }
 
@@ -224,7 +229,12 @@ mod tests {
     #[test]
     fn a_live_row_that_was_refused_or_is_of_another_wish_is_counted_once() {
         let (memory, before) = (Memory::default(), violations::shown("I7"));
-        let other = Wish::new(AccountId::from(1), SlotId::from(257), PatientId::from(1), "k");
+        let other = Wish::new(
+            AccountId::from(1),
+            SlotId::from(257),
+            PatientId::from(1),
+            Digest::of_key("k"),
+        );
         let refused = row(&other.booking(8.into(), Epoch(1), UnixMs(0)));
         memory.note_refused(8.into());
         memory.note_row(&refused);

@@ -44,27 +44,34 @@ pub struct Wish {
     pub patient: PatientId,
     /// Digest of the idempotency key.
     pub key: Digest,
-    /// Digest of slot and patient.
-    pub request: Digest,
     /// When: whatever was told before binds the answer.
     pub asked_at: Instant,
 }
 
 impl Wish {
-    /// Notes a wish under an idempotency key.
-    pub fn new(account: AccountId, slot: SlotId, patient: PatientId, key: &str) -> Self {
-        let (key, request) = (Digest::of_key(key), Digest::of_request(slot, patient));
-        Self { account, slot, patient, key, request, asked_at: Instant::now() }
+    /// Notes a wish under the digest of an idempotency key.
+    pub fn new(account: AccountId, slot: SlotId, patient: PatientId, key: Digest) -> Self {
+        Self { account, slot, patient, key, asked_at: Instant::now() }
+    }
+
+    /// Returns the digest of slot and patient. Most wishes are refused, and nobody asks for it.
+    pub fn request(&self) -> Digest {
+        Digest::of_request(self.slot, self.patient)
     }
 
     /// Judges the wish against the first booking under its key.
     fn repeats(&self, first: &Booking) -> Standing {
-        if first.request == self.request { Standing::Replay(first.id) } else { Standing::KeyReused }
+        if first.request == self.request() {
+            Standing::Replay(first.id)
+        } else {
+            Standing::KeyReused
+        }
     }
 
     /// Makes it a booking.
     pub fn booking(&self, id: BookingId, epoch: Epoch, accepted_at: UnixMs) -> Booking {
-        let Self { account, slot, patient, key, request, asked_at: _ } = *self;
+        let Self { account, slot, patient, key, asked_at: _ } = *self;
+        let request = self.request();
         Booking { id, epoch, slot, patient, account, key, request, accepted_at }
     }
 }

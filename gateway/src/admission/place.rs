@@ -271,14 +271,19 @@ fn refuse(app: &App, booking: &Booking, refusal: Refusal, asked_at: Instant) -> 
 
 #[cfg(test)]
 mod tests {
-    use booking::{AccountId, Epoch, PatientId, SlotId};
+    use booking::{AccountId, Digest, Epoch, PatientId, SlotId};
 
     use super::*;
 
     const LONG: Duration = Duration::from_hours(1);
 
     fn sent() -> Sent {
-        let wish = Wish::new(AccountId::from(1), SlotId::from(256), PatientId::from(1), "k");
+        let wish = Wish::new(
+            AccountId::from(1),
+            SlotId::from(256),
+            PatientId::from(1),
+            Digest::of_key("k"),
+        );
         let accepted = Accepted::new(wish.booking(9.into(), Epoch(1), UnixMs(0)), None);
         Sent { accepted: Arc::new(accepted), at: Instant::now() }
     }

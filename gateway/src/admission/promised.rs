@@ -56,14 +56,19 @@ impl Promised {
 
 #[cfg(test)]
 mod tests {
-    use booking::{AccountId, Epoch, PatientId, SlotId, State, UnixMs};
+    use booking::{AccountId, Digest, Epoch, PatientId, SlotId, State, UnixMs};
     use ledger::booking_row::BookingRow;
 
     use super::*;
     use crate::admission::Wish;
 
     fn promise(promised: &Promised, id: i64) -> Arc<Accepted> {
-        let wish = Wish::new(AccountId::from(1), SlotId::from(256), PatientId::from(1), "k");
+        let wish = Wish::new(
+            AccountId::from(1),
+            SlotId::from(256),
+            PatientId::from(1),
+            Digest::of_key("k"),
+        );
         let accepted = Arc::new(Accepted::new(wish.booking(id.into(), Epoch(1), UnixMs(0)), None));
         accepted.set_certain();
         promised.note(&accepted);

@@ -25,7 +25,7 @@ fn contradiction(first: &Accepted, wish: &Wish, outcome: &Admitted) -> Option<&'
         Admitted::Final(row) => Some(&row.booking),
         _ => None,
     };
-    let is_repeat = first.booking.request == wish.request;
+    let is_repeat = first.booking.request == wish.request();
     match booking {
         Some(booking) if !is_repeat && stands && booking.id != first.booking.id => {
             Some("another wish was accepted under a key that stands for a booking")
@@ -65,7 +65,7 @@ impl Admitted {
 mod tests {
     use std::sync::Arc;
 
-    use booking::{AccountId, BookingId, Epoch, PatientId, SlotId, UnixMs};
+    use booking::{AccountId, BookingId, Digest, Epoch, PatientId, SlotId, UnixMs};
     use ledger::booking_row::BookingRow;
     use tokio::time::Instant;
 
@@ -73,7 +73,7 @@ mod tests {
     use crate::violations::shown;
 
     fn wish(slot: i64) -> Wish {
-        Wish::new(AccountId::from(1), SlotId::from(slot), PatientId::from(1), "k")
+        Wish::new(AccountId::from(1), SlotId::from(slot), PatientId::from(1), Digest::of_key("k"))
     }
 
     fn accepted(id: i64, epoch: i64) -> Arc<Accepted> {

@@ -48,7 +48,7 @@ async fn first(app: &App, row: &Arc<BookingRow>, wish: &Wish) -> Admitted {
         Ok(Some(standing)) if standing.booking.account != wish.account => {
             Admitted::Final(Arc::clone(row))
         }
-        Ok(Some(standing)) if standing.booking.request == wish.request => {
+        Ok(Some(standing)) if standing.booking.request == wish.request() => {
             app.memory.note_final(&standing, wish.asked_at);
             Admitted::Final(Arc::new(standing))
         }

@@ -1,15 +1,18 @@
 //! Who sent a request, as an extractor.
 
-use std::sync::Arc;
-
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use booking::{AccountId, PatientId};
+use smallvec::SmallVec;
 
 use super::Role;
 use crate::app::App;
 use crate::problem::{Code, Problem};
+
+/// Patients of one account. As many as a family are kept in place: to follow a pointer for each request is to
+/// wait for memory.
+pub type OwnPatients = SmallVec<[PatientId; 4]>;
 
 /// Who sent a request, proven by its access token. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +22,7 @@ pub struct Identity {
     /// What it may do.
     pub role: Role,
     /// The patients the token names. The account may have got others since.
-    pub patients: Arc<[PatientId]>,
+    pub patients: OwnPatients,
 }
 
 impl FromRequestParts<App> for Identity {

@@ -185,7 +185,7 @@ impl Tokens {
             identity: Identity {
                 account: claims.sub,
                 role: claims.role,
-                patients: claims.patients.into(),
+                patients: claims.patients.into_iter().collect(),
             },
             nbf: claims.nbf,
             exp: claims.exp,

@@ -12,13 +12,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName};
 use booking::{AccountId, SessionId};
 use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::address::Source;
 use self::rate::{Period, Rate, RateLimit};
+use crate::header_number;
 use crate::problem::{Code, Problem};
 
 /// Bounds on requests.
@@ -176,8 +177,9 @@ impl Allowance {
         const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
         const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
         const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
-        headers.insert(LIMIT, HeaderValue::from(self.limit));
-        headers.insert(REMAINING, HeaderValue::from(self.remaining));
-        headers.insert(RESET, HeaderValue::from(self.reset_s));
+        let number = |number: u32| header_number::of(number.into());
+        headers.insert(LIMIT, number(self.limit));
+        headers.insert(REMAINING, number(self.remaining));
+        headers.insert(RESET, number(self.reset_s));
     }
 }

@@ -6,10 +6,11 @@
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ahash::{HashMap, RandomState};
+use ahash::RandomState;
 use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::state::keyed::ShrinkableKeyedStateStore;
+use hashbrown::HashTable;
 
 /// Shards of a store. Each has its own lock.
 pub const SHARDS: usize = 64;
@@ -24,14 +25,14 @@ pub struct BoundedStore<K> {
 
 #[derive(Debug)]
 struct Shard<K> {
-    keys: HashMap<K, Nanos>,
+    keys: HashTable<(K, Nanos)>,
     shared: Option<Nanos>,
 }
 
 impl<K: Hash + Eq> BoundedStore<K> {
     /// Starts empty.
     pub fn new(keys_max: usize) -> Self {
-        let shard = || Mutex::new(Shard { keys: HashMap::default(), shared: None });
+        let shard = || Mutex::new(Shard { keys: HashTable::new(), shared: None });
         Self {
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| shard()).collect(),
@@ -39,9 +40,12 @@ impl<K: Hash + Eq> BoundedStore<K> {
         }
     }
 
-    fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K>> {
-        let hash = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
-        lock(&self.shards[hash])
+    /// One hash is enough for the shard and its table, and the shard is not told by the bits that tell
+    /// entries of one table from each other.
+    fn shard(&self, key: &K) -> (u64, MutexGuard<'_, Shard<K>>) {
+        let hash = self.hasher.hash_one(key);
+        let at = usize::try_from((hash >> 32) % SHARDS as u64).unwrap_or(0);
+        (hash, lock(&self.shards[at]))
     }
 }
 
@@ -56,8 +60,8 @@ impl<K: Hash + Eq + Clone> StateStore for BoundedStore<K> {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let mut shard = self.shard(key);
-        if let Some(state) = shard.keys.get_mut(key) {
+        let (hash, mut shard) = self.shard(key);
+        if let Some((_, state)) = shard.keys.find_mut(hash, |(known, _)| known == key) {
             let (outcome, next) = f(Some(*state))?;
             *state = next;
             return Ok(outcome);
@@ -68,7 +72,8 @@ impl<K: Hash + Eq + Clone> StateStore for BoundedStore<K> {
             return Ok(outcome);
         }
         let (outcome, next) = f(None)?;
-        shard.keys.insert(key.clone(), next);
+        let entry = (key.clone(), next);
+        shard.keys.insert_unique(hash, entry, |(known, _)| self.hasher.hash_one(known));
         Ok(outcome)
     }
 }
@@ -76,7 +81,7 @@ impl<K: Hash + Eq + Clone> StateStore for BoundedStore<K> {
 impl<K: Hash + Eq + Clone> ShrinkableKeyedStateStore<K> for BoundedStore<K> {
     fn retain_recent(&self, drop_below: Nanos) {
         for shard in &self.shards {
-            lock(shard).keys.retain(|_, state| *state > drop_below);
+            lock(shard).keys.retain(|(_, state)| *state > drop_below);
         }
     }
 
@@ -85,7 +90,7 @@ impl<K: Hash + Eq + Clone> ShrinkableKeyedStateStore<K> for BoundedStore<K> {
             let mut shard = lock(shard);
             // Only when most of it is air: shrinking means moving every key.
             if shard.keys.capacity() > 64 && shard.keys.len() * 4 < shard.keys.capacity() {
-                shard.keys.shrink_to_fit();
+                shard.keys.shrink_to_fit(|(known, _)| self.hasher.hash_one(known));
             }
         }
     }

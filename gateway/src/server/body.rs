@@ -24,24 +24,39 @@ pub struct Deadlines {
 }
 
 /// A request body that ends with [`Late`] when it comes too slowly. Most come with their heads, and need
-/// no timer.
+/// neither a timer nor the time: the clocks start when there is something to wait for.
 #[derive(Debug)]
 pub struct TimedBody<B> {
     inner: B,
-    per_read: Duration,
+    deadlines: Deadlines,
+    waited: Option<Waited>,
+    /// Whether a part came since the timer was set.
+    is_moving: bool,
+}
+
+/// The clocks of a body that somebody waits for.
+#[derive(Debug)]
+struct Waited {
     ends_at: Instant,
-    /// When the next part must be here.
-    due: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Pin<Box<Sleep>>,
 }
 
 impl<B> TimedBody<B> {
-    /// Starts the clocks.
+    /// Bounds a body.
     pub fn new(inner: B, deadlines: Deadlines) -> Self {
-        let now = Instant::now();
-        let Deadlines { per_read, total } = deadlines;
-        let ends_at = now + total;
-        Self { inner, per_read, ends_at, due: ends_at.min(now + per_read), timer: None }
+        Self { inner, deadlines, waited: None, is_moving: true }
+    }
+
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Deadlines { per_read, total } = self.deadlines;
+        let waited = self.waited.get_or_insert_with(|| {
+            let ends_at = Instant::now() + total;
+            Waited { ends_at, timer: Box::pin(sleep_until(ends_at)) }
+        });
+        if std::mem::take(&mut self.is_moving) {
+            waited.timer.as_mut().reset(waited.ends_at.min(Instant::now() + per_read));
+        }
+        waited.timer.as_mut().poll(cx)
     }
 }
 
@@ -59,18 +74,10 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let body = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut body.inner).poll_frame(cx) {
-            body.due = body.ends_at.min(Instant::now() + body.per_read);
+            body.is_moving = true;
             return Poll::Ready(frame.map(|result| result.map_err(Into::into)));
         }
-        let due = body.due;
-        let timer = body.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if timer.deadline() != due {
-            timer.as_mut().reset(due);
-        }
-        match timer.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Some(Err(Late.into()))),
-            Poll::Pending => Poll::Pending,
-        }
+        body.poll_late(cx).map(|()| Some(Err(Late.into())))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -127,14 +127,19 @@ fn estimate(position: u64, per_second: f64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use booking::{AccountId, PatientId, SlotId, UnixMs};
+    use booking::{AccountId, Digest, PatientId, SlotId, UnixMs};
 
     use super::*;
     use crate::admission::Wish;
     use crate::admission::memory::Ticket;
 
     fn accepted(epoch: i64) -> Accepted {
-        let wish = Wish::new(AccountId::from(1), SlotId::from(256), PatientId::from(1), "k");
+        let wish = Wish::new(
+            AccountId::from(1),
+            SlotId::from(256),
+            PatientId::from(1),
+            Digest::of_key("k"),
+        );
         let booking = wish.booking(1.into(), Epoch(epoch), UnixMs(0));
         Accepted::new(booking, Some(Ticket { number: 100, settled: 20 }))
     }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::HeaderValue;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use booking::State;
@@ -17,6 +16,7 @@ use super::{Known, next_poll};
 use crate::admission::memory::Accepted;
 use crate::app::App;
 use crate::extract::{Json, json_text};
+use crate::header_number;
 use crate::problem::{Code, Problem};
 use crate::time_text;
 
@@ -140,7 +140,7 @@ pub async fn waiting(app: &App, accepted: &Arc<Accepted>, asked_at: Instant) -> 
     let age_ms = app.clock.now().since(booking.accepted_at);
     let after_s = next_poll::after_s(booking.id, wait_ms, age_ms);
     let mut response = Json(view).into_response();
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after_s));
+    response.headers_mut().insert(RETRY_AFTER, header_number::of(after_s));
     response
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use booking::rules::Limits;
 use booking::snowflake::{Mint, Minted, WorkerId};
-use booking::{Clock, Epoch, SystemClock, UnixMs};
+use booking::{Clock, Digest, Epoch, SystemClock, UnixMs};
 use gateway::admission::Wish;
 use inventory::Hold;
 
@@ -124,7 +124,7 @@ async fn a_slot_that_has_begun_is_not_booked_and_who_came_before_is_answered() -
     let now = SystemClock.now();
     let mint = Mint::new(WorkerId::new(9), UnixMs(0), now.plus_ms(9_000), Arc::new(SystemClock));
     let Minted::Id(id) = mint.mint(clinic.partition) else { anyhow::bail!("no id") };
-    let wish = Wish::new(account, begun, patient, "k");
+    let wish = Wish::new(account, begun, patient, Digest::of_key("k"));
     let booking = wish.booking(id, Epoch(1), now);
     let held = clinic.inventory.hold(clinic.partition, &booking, now).await?;
     assert!(matches!(held, Hold::Held { .. }), "{held:?}");

@@ -62,7 +62,7 @@ fn an_issued_token_speaks_for_its_account() {
     let identity = Identity {
         account: AccountId::from(3),
         role: Role::Patient,
-        patients: [PatientId::from(7), PatientId::from(9)].into(),
+        patients: [PatientId::from(7), PatientId::from(9)].into_iter().collect(),
     };
     let token = issue(&issuer.tokens);
     assert_eq!(issuer.tokens.verify(&token), Some(identity.clone()));

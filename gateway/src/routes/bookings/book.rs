@@ -8,7 +8,7 @@ use axum::http::header::LOCATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use booking::{PatientId, SlotId};
+use booking::{Digest, PatientId, SlotId};
 use serde::Deserialize;
 
 use crate::admission::refusals::Refusal;
@@ -91,14 +91,14 @@ pub(super) fn book(
 
 /// What a request brings.
 struct Sent {
-    key: String,
+    key: Digest,
     body: Body,
 }
 
 impl Sent {
     /// What is wrong is in a box: few are, and all would carry room for it.
     fn read(request: Request) -> Result<Self, Box<Problem>> {
-        let key = idempotency_key(request.headers())?.to_owned();
+        let key = Digest::of_key(idempotency_key(request.headers())?);
         Ok(Self { key, body: json_body(request)? })
     }
 }
@@ -114,7 +114,7 @@ async fn answer(
     if !app.patients.acts_for(identity, patient_id).await? {
         return Err(Code::NotFound.into());
     }
-    let wish = Wish::new(identity.account, slot_id, patient_id, &key);
+    let wish = Wish::new(identity.account, slot_id, patient_id, key);
     write(app, &wish, admit(app, &wish).await).await
 }
 
