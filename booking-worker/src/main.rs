@@ -6,7 +6,7 @@ use booking_worker::Settings;
 use service::{settings, shutdown, telemetry};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     settings::exit_code(start(&settings::parse_or_exit()))

@@ -37,7 +37,7 @@ use tower::ServiceExt;
 use crate::clinic::{Clinic, Plan};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Requests of a kind that is answered at once.
 const AT_ONCE: usize = 2_000;
