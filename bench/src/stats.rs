@@ -163,7 +163,7 @@ impl Goal {
 }
 
 /// The middle of a sample that is not empty; of an even number, the mean of both in the middle.
-fn median(mut sample: Vec<f64>) -> f64 {
+pub(crate) fn median(mut sample: Vec<f64>) -> f64 {
     sample.sort_by(f64::total_cmp);
     let middle = sample.len() / 2;
     if sample.len() % 2 == 1 {

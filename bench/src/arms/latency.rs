@@ -20,10 +20,12 @@ use super::{Costs, DRAIN_MAX, LOAD, Rig, local};
 use crate::latency::{Latency, Percentiles};
 use crate::load::open::{self, Arrivals};
 use crate::load::{Counts, Outcome, storm};
+use crate::stats;
 use crate::world::{Again, Bookings, Taken};
 
-/// Connections of the search for saturation.
+/// Connections of the search for saturation, and its rounds.
 const CONNECTIONS: usize = 256;
+const SATURATION_ROUNDS: usize = 3;
 /// Connections that offered bookings come over: the gateway must see what it is to turn away, so more than
 /// it lets in.
 const OPEN_CONNECTIONS: usize = 2_048;
@@ -109,8 +111,17 @@ impl Rig<'_> {
         Ok(())
     }
 
+    /// The median of some rounds: what is offered, and so all latencies, follow from it.
     async fn saturation(&mut self) -> Result<f64> {
-        (self.say)("latency: looking for saturation");
+        let mut rates = Vec::new();
+        for round in 0..SATURATION_ROUNDS {
+            (self.say)(&format!("latency: looking for saturation, round {}", round + 1));
+            rates.push(self.most_per_s().await?);
+        }
+        Ok(stats::median(rates))
+    }
+
+    async fn most_per_s(&self) -> Result<f64> {
         let offer = self.hot_slot().await?;
         let after = self.newest().await?;
         let work = Bookings::new(&self.world.crowd, "/v1/bookings", &offer.slots, 1, 0);
