@@ -86,20 +86,6 @@ impl World {
         Ok(release)
     }
 
-    /// Ends all releases, so that what is left of them is no burden to the next round.
-    ///
-    /// # Errors
-    /// If PostgreSQL can't be reached.
-    pub async fn close_all(&self) -> Result<()> {
-        let ledger = self.probe.ledger();
-        let open = self.sql("SELECT id FROM release WHERE state <> 'closed'").await?;
-        for id in open.lines() {
-            let id = booking::ReleaseId::from(id.parse::<i64>()?);
-            let _ = ledger.change_release(self.admin, id, ReleaseVerb::Close).await?;
-        }
-        Ok(())
-    }
-
     async fn preheated(&self, sessions: &[SessionId], places: usize) -> Result<()> {
         let deadline = Instant::now() + PREHEAT_MAX;
         loop {
