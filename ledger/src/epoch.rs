@@ -253,16 +253,18 @@ impl Ledger {
         let (slots, counts): (Vec<i64>, Vec<i32>) =
             sold.iter().map(|(slot, sold)| (slot.get(), column::stored_count(*sold))).unzip();
         let done: bool = self
-            .run_again(move |pool| {
+            .run_long(move |mut transaction| {
                 let (slots, counts) = (slots.clone(), counts.clone());
                 async move {
-                    sqlx::query_scalar("SELECT freeze_epoch($1, $2, $3, $4)")
+                    let done = sqlx::query_scalar("SELECT freeze_epoch($1, $2, $3, $4)")
                         .bind(column::stored_partition(partition))
                         .bind(epoch.0)
                         .bind(slots)
                         .bind(counts)
-                        .fetch_one(&pool)
-                        .await
+                        .fetch_one(&mut *transaction)
+                        .await?;
+                    transaction.commit().await?;
+                    Ok(done)
                 }
             })
             .await?;
@@ -286,12 +288,14 @@ impl Ledger {
     /// R9: closes a sealed epoch if it is drained (or frozen with all consumed) and nothing of it is parked. The caller has checked the outbox.
     pub async fn close_epoch(&self, partition: Partition, epoch: Epoch) -> Result<Closed, Error> {
         let done: bool = self
-            .run_again(move |pool| async move {
-                sqlx::query_scalar("SELECT close_epoch($1, $2)")
+            .run_long(move |mut transaction| async move {
+                let done = sqlx::query_scalar("SELECT close_epoch($1, $2)")
                     .bind(column::stored_partition(partition))
                     .bind(epoch.0)
-                    .fetch_one(&pool)
-                    .await
+                    .fetch_one(&mut *transaction)
+                    .await?;
+                transaction.commit().await?;
+                Ok(done)
             })
             .await?;
         Ok(if done { Closed::Done } else { Closed::NotYet })

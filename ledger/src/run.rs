@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::Rng as _;
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, Transaction};
 use tracing::Instrument as _;
 
 use crate::{Error, Ledger};
 
 /// How often a step that met another writer is tried in all.
 const ATTEMPTS_MAX: u32 = 8;
+/// How long a step may take that changes all slots of an epoch at once: for 200,000 it was nine seconds, beside
+/// other work. Where it is cut off it is undone, and the same again the next time: the partition would never
+/// sell again.
+const LONG: Duration = Duration::from_mins(5);
 
 impl Ledger {
     /// Does database work in a task of its own, so that a caller who vanishes cancels nothing:
@@ -21,6 +25,15 @@ impl Ledger {
     /// which says that it may have happened. The work is left to itself even then. While PostgreSQL is
     /// silent it is not asked, and this is `Unavailable` at once.
     pub(crate) async fn run<T, Work, Answer>(&self, work: Work) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        Work: FnOnce(PgPool) -> Answer,
+        Answer: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
+    {
+        self.run_within(self.answer_within, work).await
+    }
+
+    async fn run_within<T, Work, Answer>(&self, within: Duration, work: Work) -> Result<T, Error>
     where
         T: Send + 'static,
         Work: FnOnce(PgPool) -> Answer,
@@ -40,7 +53,7 @@ impl Ledger {
                 answer
             }
         });
-        match tokio::time::timeout(self.answer_within, answer).await {
+        match tokio::time::timeout(within, answer).await {
             Ok(answer) => answer,
             Err(_late) => {
                 Err(Error::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
@@ -69,6 +82,28 @@ impl Ledger {
         Answer: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
         again(|| self.run(&work)).await
+    }
+
+    /// Does as [`Ledger::run_again`] with a step over all slots of an epoch, which may take minutes. `work`
+    /// commits.
+    pub(crate) async fn run_long<T, Work, Answer>(&self, work: Work) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        Work: Fn(Transaction<'static, Postgres>) -> Answer + Clone + Send + 'static,
+        Answer: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
+    {
+        let one = || {
+            let work = work.clone();
+            self.run_within(LONG + self.answer_within, |pool| async move {
+                let mut transaction = pool.begin().await?;
+                sqlx::query("SELECT set_config('statement_timeout', $1, true)")
+                    .bind(LONG.as_millis().to_string())
+                    .execute(&mut *transaction)
+                    .await?;
+                work(transaction).await
+            })
+        };
+        again(one).await
     }
 }
 

@@ -43,6 +43,27 @@ async fn a_frozen_epoch_that_is_drained_is_closed_whatever_was_consumed() -> Res
     world.assert_sound().await
 }
 
+/// An epoch with hundreds of thousands of slots is frozen and closed in as many changes. Cut off like any other
+/// statement they would be undone, and begin again, for ever.
+#[tokio::test]
+async fn an_epoch_may_take_longer_to_end_than_any_other_statement() -> Result<()> {
+    let (world, slot) = World::on_offer(5).await?;
+    world
+        .run(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN PERFORM pg_sleep(1.5); RETURN NEW; END $$;
+             CREATE TRIGGER slow BEFORE UPDATE ON slot FOR EACH ROW EXECUTE FUNCTION slow()",
+        )
+        .await?;
+    let hurried = world.hurried(1_000)?;
+    assert_eq!(hurried.freeze(P0, Epoch(1), &[(slot, 2)]).await?, Closed::Done);
+    assert_eq!(world.allotment(1, slot).await?, (2, 0));
+    hurried.record_drained(P0, Epoch(1)).await?;
+    assert_eq!(hurried.close_epoch(P0, Epoch(1)).await?, Closed::Done);
+    assert_eq!(world.places(slot).await?, places(0, 0, 0));
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_frozen_epoch_with_one_slot_unconsumed_stays() -> Result<()> {
     let world = World::new().await?;

@@ -24,7 +24,7 @@ pub(crate) struct World {
     pub(crate) ledger: Ledger,
     pub(crate) sql: PgPool,
     /// Lives as long as the world; dropped last.
-    _database: testkit::Database,
+    database: testkit::Database,
 }
 
 /// A slot's counters.
@@ -46,17 +46,10 @@ impl World {
     pub(crate) async fn new() -> Result<Self> {
         let database = testkit::Database::create().await?;
         let url = database.url();
-        let settings = Settings {
-            url: url.clone().into(),
-            connections_max: 6,
-            acquire_timeout_ms: 5_000,
-            statement_timeout_ms: 20_000,
-            application_name: "steps",
-        };
-        let ledger = Ledger::start(&settings)?;
+        let ledger = started(&url, 20_000)?;
         ledger.migrate().await?;
         let sql = PgPoolOptions::new().max_connections(4).connect(&url).await?;
-        let world = Self { ledger, sql, _database: database };
+        let world = Self { ledger, sql, database };
         world
             .run(
                 "INSERT INTO account (login_hash, login_sealed, password_hash, role)
@@ -71,6 +64,11 @@ impl World {
             )
             .await?;
         Ok(world)
+    }
+
+    /// The same ledger, for whom a statement may not take longer than this.
+    pub(crate) fn hurried(&self, statement_timeout_ms: u64) -> Result<Ledger> {
+        started(&self.database.url(), statement_timeout_ms)
     }
 
     /// A world with one session of one slot of this capacity, on offer under an open first epoch.
@@ -212,6 +210,17 @@ impl World {
 }
 
 /// The Redis life of every epoch here.
+fn started(url: &str, statement_timeout_ms: u64) -> Result<Ledger> {
+    let settings = Settings {
+        url: url.to_owned().into(),
+        connections_max: 6,
+        acquire_timeout_ms: 5_000,
+        statement_timeout_ms,
+        application_name: "steps",
+    };
+    Ok(Ledger::start(&settings)?)
+}
+
 pub(crate) fn term() -> Term {
     Term { run_id: "run".to_owned(), replid: "replid".to_owned() }
 }
