@@ -22,7 +22,7 @@ struct Size {
 }
 
 impl Rig<'_> {
-    /// Plays little, then much: what is there stays there, and can't be played by turns.
+    /// Plays little, then much: rows that are there stay there, and can't be played by turns.
     pub(super) async fn growth(&mut self, is_wanted: impl Fn(&str) -> bool) -> Result<()> {
         if is_wanted("H3") {
             self.persisted_beside_many_rows().await?;
@@ -69,19 +69,29 @@ impl Rig<'_> {
         let few = Size { arm: "open-1k", preheat_ms: "preheat_ms-1k", slot_bytes: "slot_bytes-1k" };
         let many =
             Size { arm: "open-1m", preheat_ms: "preheat_ms-1m", slot_bytes: "slot_bytes-1m" };
-        self.accepted_of(&few, FEW).await?;
-        self.accepted_of(&many, MANY).await
+        // Half of the rounds with few before those with many, and half after: all that books in between is
+        // in PostgreSQL, however many slots are open.
+        let cycles = self.pace.cycles;
+        self.accepted_of(&few, FEW, cycles / 2).await?;
+        self.accepted_of(&many, MANY, cycles).await?;
+        self.accepted_of(&few, FEW, cycles - cycles / 2).await
     }
 
-    async fn accepted_of(&mut self, size: &Size, (sessions, capacity): (u32, u32)) -> Result<()> {
+    async fn accepted_of(
+        &mut self,
+        size: &Size,
+        (sessions, capacity): (u32, u32),
+        cycles: usize,
+    ) -> Result<()> {
         (self.say)(&format!("growth: putting {} slots on offer", sessions * u32::from(SLOTS)));
         let before = Self::used_memory(self.world.redis_port()).await?;
         let offer = self.world.offer(sessions, SLOTS, capacity).await?;
         let used = Self::used_memory(self.world.redis_port()).await?.saturating_sub(before);
         self.results.note(size.preheat_ms, offer.preheat_ms);
         self.results.note(size.slot_bytes, per(used, offer.slots.len()));
+        self.world.clear_up().await?;
         let mut next = 0;
-        for cycle in 0..self.pace.cycles {
+        for cycle in 0..cycles {
             (self.say)(&format!("growth, round {}: {} slots", cycle + 1, offer.slots.len()));
             let after = self.newest().await?;
             let crowd = &self.world.crowd;
@@ -95,6 +105,7 @@ impl Rig<'_> {
             self.balanced(after, report.all().accepted).await?;
             self.results.add(size.arm, round_of(Outcome::Accepted, &report, &costs));
         }
-        Ok(())
+        (self.say)("growth: taking them back");
+        self.world.withdraw(offer).await
     }
 }

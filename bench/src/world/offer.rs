@@ -20,8 +20,8 @@ use testkit::unique;
 
 use super::{World, psql};
 
-/// How long preheating may take.
-const PREHEAT_MAX: Duration = Duration::from_mins(5);
+/// How long it may take until places stand in Redis, or none do.
+const STAND_MAX: Duration = Duration::from_mins(5);
 /// How often Redis is asked for the places: for all of them, so not more often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Sessions of one hospital and one release.
@@ -39,6 +39,8 @@ pub struct Offer {
     pub slots: Vec<SlotId>,
     /// Places of each.
     pub capacity: u32,
+    releases: Vec<ReleaseId>,
+    sessions: Vec<SessionId>,
     /// From the admin's command until every place stood in Redis, ms.
     pub preheat_ms: f64,
 }
@@ -63,13 +65,38 @@ impl World {
             all_slots.extend(of_them);
         }
         let started = Instant::now();
-        for release in releases {
-            let changed = ledger.change_release(self.admin, release, ReleaseVerb::Preheat).await?;
+        for release in &releases {
+            let changed = ledger.change_release(self.admin, *release, ReleaseVerb::Preheat).await?;
             ensure!(changed == ReleaseChanged::Done, "not preheated: {changed:?}");
         }
-        self.preheated(&of_all, all_slots.len() * capacity as usize).await?;
+        self.stand(&of_all, all_slots.len() * capacity as usize).await?;
         let preheat_ms = started.elapsed().as_secs_f64() * 1_000.0;
-        Ok(Offer { slots: all_slots, capacity, preheat_ms })
+        Ok(Offer { slots: all_slots, capacity, releases, sessions: of_all, preheat_ms })
+    }
+
+    /// Ends the releases of an offer, and waits until none of its places stands in Redis.
+    ///
+    /// # Errors
+    /// If the ledger refuses, or it takes more than five minutes.
+    pub async fn withdraw(&self, offer: Offer) -> Result<()> {
+        let ledger = self.probe.ledger();
+        for release in offer.releases {
+            let closed = ledger.change_release(self.admin, release, ReleaseVerb::Close).await?;
+            ensure!(closed == ReleaseChanged::Done, "not closed: {closed:?}");
+        }
+        self.stand(&offer.sessions, 0).await
+    }
+
+    /// Clears up the rows that were changed by offering and withdrawing. Otherwise it is done in the
+    /// background of the rounds.
+    ///
+    /// # Errors
+    /// If PostgreSQL can't be reached.
+    pub async fn clear_up(&self) -> Result<()> {
+        for table in ["slot", "epoch_slot", "slot_uneven"] {
+            self.sql(&format!("VACUUM (ANALYZE) {table}")).await?;
+        }
+        Ok(())
     }
 
     async fn release(&self, hospital: HospitalId, slots: Vec<SlotId>) -> Result<ReleaseId> {
@@ -86,8 +113,9 @@ impl World {
         Ok(release)
     }
 
-    async fn preheated(&self, sessions: &[SessionId], places: usize) -> Result<()> {
-        let deadline = Instant::now() + PREHEAT_MAX;
+    /// Waits until so many places of these sessions stand in Redis.
+    async fn stand(&self, sessions: &[SessionId], places: usize) -> Result<()> {
+        let deadline = Instant::now() + STAND_MAX;
         loop {
             let looked = Instant::now();
             let left: usize =
