@@ -253,18 +253,16 @@ impl Ledger {
         let (slots, counts): (Vec<i64>, Vec<i32>) =
             sold.iter().map(|(slot, sold)| (slot.get(), column::stored_count(*sold))).unzip();
         let done: bool = self
-            .run_long(move |mut transaction| {
+            .run_long(move |pool| {
                 let (slots, counts) = (slots.clone(), counts.clone());
                 async move {
-                    let done = sqlx::query_scalar("SELECT freeze_epoch($1, $2, $3, $4)")
+                    sqlx::query_scalar("SELECT freeze_epoch($1, $2, $3, $4)")
                         .bind(column::stored_partition(partition))
                         .bind(epoch.0)
                         .bind(slots)
                         .bind(counts)
-                        .fetch_one(&mut *transaction)
-                        .await?;
-                    transaction.commit().await?;
-                    Ok(done)
+                        .fetch_one(&pool)
+                        .await
                 }
             })
             .await?;
@@ -288,14 +286,12 @@ impl Ledger {
     /// R9: closes a sealed epoch if it is drained (or frozen with all consumed) and nothing of it is parked. The caller has checked the outbox.
     pub async fn close_epoch(&self, partition: Partition, epoch: Epoch) -> Result<Closed, Error> {
         let done: bool = self
-            .run_long(move |mut transaction| async move {
-                let done = sqlx::query_scalar("SELECT close_epoch($1, $2)")
+            .run_long(move |pool| async move {
+                sqlx::query_scalar("SELECT close_epoch($1, $2)")
                     .bind(column::stored_partition(partition))
                     .bind(epoch.0)
-                    .fetch_one(&mut *transaction)
-                    .await?;
-                transaction.commit().await?;
-                Ok(done)
+                    .fetch_one(&pool)
+                    .await
             })
             .await?;
         Ok(if done { Closed::Done } else { Closed::NotYet })

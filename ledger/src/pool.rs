@@ -7,9 +7,11 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use tokio::sync::Semaphore;
 
 use crate::gate::Gate;
 use crate::kept::Kept;
+use crate::run::LONG_AT_ONCE_MAX;
 
 /// How to reach PostgreSQL.
 #[derive(Clone, Debug)]
@@ -112,6 +114,8 @@ pub struct Ledger {
     pub(crate) answer_within: Duration,
     pub(crate) gate: Arc<Gate>,
     pub(crate) kept: Arc<Kept>,
+    /// Turns of steps that take long.
+    pub(crate) long: Arc<Semaphore>,
 }
 
 impl Ledger {
@@ -150,7 +154,8 @@ impl Ledger {
             })
             .connect_lazy_with(options);
         let kept = Kept::of(&pool);
-        Ok(Self { pool, answer_within: answer_within(settings), gate: Arc::default(), kept })
+        let long = Arc::new(Semaphore::new(LONG_AT_ONCE_MAX));
+        Ok(Self { pool, answer_within: answer_within(settings), gate: Arc::default(), kept, long })
     }
 
     /// Applies the migrations, under sqlx's own lock.

@@ -234,7 +234,7 @@ impl Ledger {
         verb: ReleaseVerb,
     ) -> Result<ReleaseChanged, Error> {
         let outcome: String = self
-            .run_again(move |pool| async move {
+            .run_long(move |pool| async move {
                 sqlx::query_scalar("SELECT release_change($1, $2, $3)")
                     .bind(actor.get())
                     .bind(id.get())

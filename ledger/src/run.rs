@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::Rng as _;
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use tracing::Instrument as _;
 
 use crate::{Error, Ledger};
 
 /// How often a step that met another writer is tried in all.
 const ATTEMPTS_MAX: u32 = 8;
-/// How long a step may take that changes all slots of an epoch at once: for 200,000 it was nine seconds, beside
-/// other work. Where it is cut off it is undone, and the same again the next time: the partition would never
-/// sell again.
+/// How long a step may take that changes all slots of an epoch or of a release at once, some 10,000 a second.
+/// Where it is always cut off it is undone and begun again for ever, and the partition never sells again.
+/// Such a step changes no booking: who follows changes does not wait that long for one.
 const LONG: Duration = Duration::from_mins(5);
+/// Long steps at once, each on a connection beside those of the pool.
+pub(crate) const LONG_AT_ONCE_MAX: usize = 4;
 
 impl Ledger {
     /// Does database work in a task of its own, so that a caller who vanishes cancels nothing:
@@ -25,15 +28,6 @@ impl Ledger {
     /// which says that it may have happened. The work is left to itself even then. While PostgreSQL is
     /// silent it is not asked, and this is `Unavailable` at once.
     pub(crate) async fn run<T, Work, Answer>(&self, work: Work) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        Work: FnOnce(PgPool) -> Answer,
-        Answer: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
-    {
-        self.run_within(self.answer_within, work).await
-    }
-
-    async fn run_within<T, Work, Answer>(&self, within: Duration, work: Work) -> Result<T, Error>
     where
         T: Send + 'static,
         Work: FnOnce(PgPool) -> Answer,
@@ -53,7 +47,7 @@ impl Ledger {
                 answer
             }
         });
-        match tokio::time::timeout(within, answer).await {
+        match tokio::time::timeout(self.answer_within, answer).await {
             Ok(answer) => answer,
             Err(_late) => {
                 Err(Error::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
@@ -84,26 +78,39 @@ impl Ledger {
         again(|| self.run(&work)).await
     }
 
-    /// Does as [`Ledger::run_again`] with a step over all slots of an epoch, which may take minutes. `work`
-    /// commits.
+    /// Does as [`Ledger::run_again`], and where PostgreSQL says that it was cut off, once more with time for
+    /// it: on a connection of its own, so that those of the pool are left to others.
     pub(crate) async fn run_long<T, Work, Answer>(&self, work: Work) -> Result<T, Error>
     where
         T: Send + 'static,
-        Work: Fn(Transaction<'static, Postgres>) -> Answer + Clone + Send + 'static,
+        Work: Fn(PgPool) -> Answer,
         Answer: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
-        let one = || {
-            let work = work.clone();
-            self.run_within(LONG + self.answer_within, |pool| async move {
-                let mut transaction = pool.begin().await?;
-                sqlx::query("SELECT set_config('statement_timeout', $1, true)")
-                    .bind(LONG.as_millis().to_string())
-                    .execute(&mut *transaction)
-                    .await?;
-                work(transaction).await
-            })
+        match self.run_again(&work).await {
+            Err(error) if error.is_cut_off() => {}
+            answer => return answer,
+        }
+        let _turn = self.long.acquire().await;
+        let options = self.pool.connect_options().as_ref().clone();
+        let options = options.options([("statement_timeout", LONG.as_millis())]);
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(self.answer_within)
+            .connect_lazy_with(options);
+        tracing::warn!(seconds_at_most = LONG.as_secs(), "a step over many slots gets more time");
+        let ask = || async {
+            let asked = tokio::spawn(work(pool.clone()).in_current_span());
+            match tokio::time::timeout(LONG + self.answer_within, asked).await {
+                Ok(Ok(answer)) => Ok(answer?),
+                Ok(Err(_ended)) => Err(Error::Unavailable(sqlx::Error::WorkerCrashed)),
+                Err(_late) => {
+                    Err(Error::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+                }
+            }
         };
-        again(one).await
+        let answer = again(ask).await;
+        pool.close().await;
+        answer
     }
 }
 
@@ -127,6 +134,12 @@ where
 }
 
 impl Error {
+    /// PostgreSQL ended the statement because it took too long: nothing of it happened.
+    fn is_cut_off(&self) -> bool {
+        let Self::Unavailable(sqlx::Error::Database(error)) = self else { return false };
+        error.code().is_some_and(|code| code == "57014")
+    }
+
     /// The database answered with a word this version does not know.
     pub(crate) fn unknown_word(what: &str, word: &str) -> Self {
         Self::Unexpected(sqlx::Error::Decode(format!("unknown {what} {word:?}").into()))

@@ -45,7 +45,7 @@ impl Ledger {
     /// Preheats planned releases that open within `lead_ms` and ends those past `closes_at`; returns how many changed.
     pub async fn advance_releases(&self, lead_ms: i64) -> Result<u64, Error> {
         let changed: i64 = self
-            .run_again(move |pool| async move {
+            .run_long(move |pool| async move {
                 sqlx::query_scalar("SELECT advance_releases($1)")
                     .bind(lead_ms)
                     .fetch_one(&pool)

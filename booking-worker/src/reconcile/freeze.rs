@@ -35,7 +35,12 @@ impl PartitionReconciler {
         let frozen =
             inventory.freeze(self.partition, current.epoch, &current.nonce, &sessions).await?;
         Ok(match frozen {
-            Step::Done(counts) => Some(sold_of(&grants, &counts)),
+            Step::Done(counts) => {
+                // To tell PostgreSQL of all slots may take minutes.
+                let partition = self.partition.to_string();
+                metrics::gauge!("slotrush_ledger_open", "partition" => partition).set(0);
+                Some(sold_of(&grants, &counts))
+            }
             Step::Refused => None,
         })
     }

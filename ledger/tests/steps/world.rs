@@ -209,7 +209,6 @@ impl World {
     }
 }
 
-/// The Redis life of every epoch here.
 fn started(url: &str, statement_timeout_ms: u64) -> Result<Ledger> {
     let settings = Settings {
         url: url.to_owned().into(),
@@ -221,6 +220,7 @@ fn started(url: &str, statement_timeout_ms: u64) -> Result<Ledger> {
     Ok(Ledger::start(&settings)?)
 }
 
+/// The Redis life of every epoch here.
 pub(crate) fn term() -> Term {
     Term { run_id: "run".to_owned(), replid: "replid".to_owned() }
 }

@@ -78,6 +78,7 @@ pub(in crate::mutants) const ASKED: &[Asked] = &[
         &["returned-is-confirmed"],
     ),
     asked("sold-out memory never cleared", &["sold-out-for-ever"], &[]),
+    asked("a long step cut off", &["long-step-cut-off"], &[]),
     asked("no rollback after release", &["no-rollback-after-release"], &[]),
     asked(
         "`x-delivery-limit` −1 before RabbitMQ 4.0",

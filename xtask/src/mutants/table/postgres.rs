@@ -111,6 +111,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: "rules::a_rejected_booking_holds_neither_key_nor_session",
     },
     Mutant {
+        name: "long-step-cut-off",
+        what: "a step over all slots of an epoch is cut off like any other statement",
+        file: "ledger/src/run.rs",
+        edits: &[("(\"statement_timeout\", LONG.as_millis())", "(\"statement_timeout\", 1_000)")],
+        also: &[],
+        package: "ledger",
+        suite: Some("steps"),
+        test: "freeze::an_epoch_may_take_longer_to_end_than_any_other_statement",
+    },
+    Mutant {
         name: "no-rollback-after-release",
         what: "a connection comes back to the pool with a transaction open",
         file: "ledger/src/pool.rs",
