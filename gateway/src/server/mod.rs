@@ -181,8 +181,6 @@ impl Door {
                 .header_read_timeout(self.idle_timeout)
                 .max_buf_size(HEAD_BYTES_MAX)
                 .max_headers(HEADERS_MAX)
-                // Answers are short: to copy one behind its head is cheaper than to send two pieces.
-                .writev(false)
                 .serve_connection(TokioIo::new(io), service)
         );
         let mut is_stopping = false;
