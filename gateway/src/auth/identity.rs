@@ -10,9 +10,11 @@ use super::Role;
 use crate::app::App;
 use crate::problem::{Code, Problem};
 
-/// Patients of one account. As many as a family are kept in place: to follow a pointer for each request is to
+const PATIENTS_MAX: usize = ledger::patient::PATIENTS_PER_ACCOUNT_MAX.unsigned_abs() as usize;
+
+/// Patients of one account. As many as it may have are kept in place: to follow a pointer for each request is to
 /// wait for memory.
-pub type OwnPatients = SmallVec<[PatientId; 4]>;
+pub type OwnPatients = SmallVec<[PatientId; PATIENTS_MAX]>;
 
 /// Who sent a request, proven by its access token. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
