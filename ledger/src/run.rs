@@ -109,7 +109,8 @@ impl Ledger {
             }
         };
         let answer = again(ask).await;
-        pool.close().await;
+        // A line that went dead holds its connection: nobody waits for that.
+        let _ = tokio::time::timeout(self.answer_within, pool.close()).await;
         answer
     }
 }
