@@ -9,7 +9,7 @@ use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 use signal_hook::consts::{SIGKILL, SIGSTOP};
 
-use crate::plan::{Action, Entry, Plan, parse};
+use crate::plan::{Action, Entry, Plan, When, parse};
 
 const VARIABLE: &str = "SLOTRUSH_FAILPOINTS";
 /// Exit code of a program whose plan can't be read.
@@ -34,8 +34,9 @@ static PASSED: LazyLock<Mutex<HashMap<&'static str, u64>>> = LazyLock::new(Mutex
 
 /// Passes a point, or does not.
 pub async fn pass(name: &'static str) {
-    let Some(Entry::Act(action, nth)) = planned(name) else { return };
-    if count(name) != nth {
+    let Some(Entry::Act(action, when)) = planned(name) else { return };
+    let passed = count(name);
+    if matches!(when, When::Nth(nth) if nth != passed) {
         return;
     }
     // Written before anything can happen to this process: a test looks for it.

@@ -7,6 +7,7 @@
 //! | `gateway.held=kill` | SIGKILL to itself when the point is passed; `kill*3`: the third time |
 //! | `gateway.held=stop` | SIGSTOP to itself; `stop*3` |
 //! | `gateway.held=pause(200)` | this task alone waits 200 ms; `pause(200)*3` |
+//! | `gateway.held=pause(200)*each` | the same, each time the point is passed |
 //! | `publish.twice=20%` | happens with this probability |
 //! | `clock.offset_ms=-5000` | an amount |
 //!
@@ -24,11 +25,17 @@ pub(crate) enum Action {
     Pause(Duration),
 }
 
+/// At which passing of a point it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    Nth(u64),
+    Each,
+}
+
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// The action, and at which passing of the point.
-    Act(Action, u64),
+    Act(Action, When),
     /// In percent.
     Chance(u8),
     Amount(i64),
@@ -56,9 +63,10 @@ fn parse_entry(value: &str) -> Option<Entry> {
     if let Ok(amount) = value.parse() {
         return Some(Entry::Amount(amount));
     }
-    let (action, nth) = match value.split_once('*') {
-        Some((action, nth)) => (action, nth.parse().ok().filter(|nth| *nth > 0)?),
-        None => (value, 1),
+    let (action, when) = match value.split_once('*') {
+        Some((action, "each")) => (action, When::Each),
+        Some((action, nth)) => (action, When::Nth(nth.parse().ok().filter(|nth| *nth > 0)?)),
+        None => (value, When::Nth(1)),
     };
     let action = match action {
         "kill" => Action::Kill,
@@ -68,7 +76,7 @@ fn parse_entry(value: &str) -> Option<Entry> {
             Action::Pause(Duration::from_millis(ms.parse().ok()?))
         }
     };
-    Some(Entry::Act(action, nth))
+    Some(Entry::Act(action, when))
 }
 
 #[cfg(test)]
@@ -77,13 +85,14 @@ mod tests {
 
     #[test]
     fn a_plan_says_what_happens_where() {
-        let text = "a.b=kill; c=stop*3\nd=pause(200);publish.twice=20%;clock.offset_ms=-5000;\n";
+        let text = "a.b=kill; c=stop*3\nd=pause(200);e=pause(7)*each;publish.twice=20%;clock.offset_ms=-5000;\n";
         let plan = parse(text).expect("a plan");
         let expected = [
-            ("a.b", Entry::Act(Action::Kill, 1)),
-            ("c", Entry::Act(Action::Stop, 3)),
+            ("a.b", Entry::Act(Action::Kill, When::Nth(1))),
+            ("c", Entry::Act(Action::Stop, When::Nth(3))),
             ("clock.offset_ms", Entry::Amount(-5000)),
-            ("d", Entry::Act(Action::Pause(Duration::from_millis(200)), 1)),
+            ("d", Entry::Act(Action::Pause(Duration::from_millis(200)), When::Nth(1))),
+            ("e", Entry::Act(Action::Pause(Duration::from_millis(7)), When::Each)),
             ("publish.twice", Entry::Chance(20)),
         ];
         assert_eq!(plan.len(), expected.len());

@@ -58,7 +58,9 @@ impl Provocation {
     /// What else is to happen in the program that dies.
     pub(super) fn also(self) -> &'static str {
         match self {
-            Self::Unsettled => "worker.settling=pause(60000)",
+            // Each time: the relay may have published the booking once more before its row was there, and
+            // who persists that copy would tell Redis as well.
+            Self::Unsettled => "worker.settling=pause(60000)*each",
             _ => "",
         }
     }
