@@ -90,6 +90,9 @@ impl Rig<'_> {
         self.results.note(size.preheat_ms, offer.preheat_ms);
         self.results.note(size.slot_bytes, per(used, offer.slots.len()));
         self.world.clear_up().await?;
+        // To put a million on offer and to take them back takes longer than tokens last.
+        self.world.renew_tokens()?;
+        self.greet().await?;
         let mut next = 0;
         for cycle in 0..cycles {
             (self.say)(&format!("growth, round {}: {} slots", cycle + 1, offer.slots.len()));
