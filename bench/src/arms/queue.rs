@@ -9,32 +9,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use booking::{Clock as _, Partition, SlotId, SystemClock};
+use booking::{Clock as _, SlotId, SystemClock};
 use bytes::Bytes;
 use e2e::system::url_of;
 use hyper::Method;
 use jiff::Timestamp;
 use rush::client::{Client, Reply, Sent};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::{CONNECTIONS, DRAIN_MAX, Rig, local};
 use crate::latency::Latency;
 use crate::load::closed;
 use crate::world::{Bookings, Crowd};
 
-/// Bookings of the crowd, and how many the worker settles in a second: about 18 s of waiting for the last.
+/// Bookings of the crowd, and how many the worker persists in a second: about 18 s of waiting for the last.
 const CROWD: usize = 18_000;
-const SETTLED_PER_S: f64 = 1_000.0;
+const PERSISTED_PER_S: f64 = 1_000.0;
 /// How long the crowd may take to come.
 const FILL_MAX: Duration = Duration::from_secs(15);
-/// How often the worker's pace is looked at, and how long it runs if it is behind. What it does in that time
-/// is counted as settled only when it runs again.
+/// How often the worker's pace is looked at, and how long it runs if it is behind.
 const LOOK_EVERY: Duration = Duration::from_millis(15);
 const RUNS_FOR: Duration = Duration::from_millis(5);
-/// Patients who poll, of each kind, and how long they keep coming: about as long as the crowd.
+/// Patients who poll, of each kind.
 const PATIENTS: usize = 200;
-const COME_WITHIN: Duration = Duration::from_secs(2);
 /// How long one request may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How long the last may take to read the end.
@@ -86,14 +85,14 @@ impl Rig<'_> {
             drain: DRAIN_MAX,
         };
         let crowd = crowd.only(CROWD);
+        let (tell, held) = watch::channel(0);
         let everybody = async {
             let crowd = async { anyhow::Ok(closed::run(plan, crowd).await?) };
-            tokio::try_join!(crowd, self.patients(slot))
+            tokio::try_join!(crowd, self.patients(slot, &held))
         };
-        let partition = self.world.probe.partitions().of_slot(slot);
         let ended = tokio::select! {
             ended = everybody => ended,
-            failed = self.keep_pace(partition) => Err(failed),
+            failed = self.keep_pace(slot, tell) => Err(failed),
         };
         self.world.worker.resume();
         let ((report, work), [directed, each_second]) = ended?;
@@ -118,21 +117,29 @@ impl Rig<'_> {
         Ok(())
     }
 
-    /// Lets the worker run only when it is behind, until this is dropped. Returns only if that fails.
-    async fn keep_pace(&self, partition: Partition) -> anyhow::Error {
-        let began = Instant::now();
-        let mut first = None;
+    /// Lets the worker run only when it is behind, and tells how many have a place, until this is dropped.
+    /// Returns only if that fails.
+    ///
+    /// Rows are counted, not what is settled: on a slow machine the worker persists several batches in the
+    /// moments it needs to settle one.
+    async fn keep_pace(&self, slot: SlotId, held: watch::Sender<u64>) -> anyhow::Error {
+        let partition = self.world.probe.partitions().of_slot(slot);
+        let (began, mut first) = (Instant::now(), None);
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
-            let settled = match self.world.probe.inventory().inspect(partition).await {
-                Ok(seen) => seen.ledger.map_or(0, |head| head.settled),
-                Err(error) => return anyhow::Error::new(error).context("looking at the queue"),
+            let seen = async {
+                let ledger = self.world.probe.inventory().inspect(partition).await?.ledger;
+                let persisted = self.world.persisted_of(slot).await?;
+                anyhow::Ok((ledger.map_or(0, |ledger| ledger.held), persisted))
             };
-            let done = settled - *first.get_or_insert(settled);
-            #[expect(clippy::cast_precision_loss, reason = "some 10,000")]
-            let is_behind = (done as f64) < began.elapsed().as_secs_f64() * SETTLED_PER_S;
+            let (ever, persisted) = match seen.await {
+                Ok(seen) => seen,
+                Err(error) => return error.context("looking at the queue"),
+            };
+            held.send_replace(ever - *first.get_or_insert(ever));
+            let is_behind = f64::from(persisted) < began.elapsed().as_secs_f64() * PERSISTED_PER_S;
             if is_behind {
                 self.world.worker.resume();
                 sleep(RUNS_FOR).await;
@@ -141,8 +148,9 @@ impl Rig<'_> {
         }
     }
 
-    /// Lets patients of both kinds book by turns, and follows them to the end: the directed first.
-    async fn patients(&self, slot: SlotId) -> Result<[Followed; 2]> {
+    /// Lets patients of both kinds book by turns, spread evenly among the crowd, however fast it comes, and
+    /// follows them to the end: the directed first.
+    async fn patients(&self, slot: SlotId, held: &watch::Receiver<u64>) -> Result<[Followed; 2]> {
         let client = Arc::new(Client::new(&url_of(self.world.port)?, CONNECTIONS, ANSWER_MAX)?);
         client.warm(CONNECTIONS).await;
         let mut patients = JoinSet::new();
@@ -152,10 +160,10 @@ impl Rig<'_> {
             // From the end of the crowd, which is larger than those who fill the queue.
             let number = self.world.crowd.len() - 1 - nth;
             let (client, crowd) = (Arc::clone(&client), Arc::clone(&self.world.crowd));
-            let comes_in = COME_WITHIN
-                .mul_f64(f64::from(u32::try_from(nth)?) / f64::from(u32::try_from(count)?));
+            let (mut held, turn) = (held.clone(), u64::try_from(CROWD * nth / count)?);
             patients.spawn(async move {
-                sleep(comes_in).await;
+                let its_turn = held.wait_for(|held| *held >= turn);
+                timeout(FOLLOW_MAX, its_turn).await.context("the crowd did not come")??;
                 let (polls, late) = follow(&client, &crowd, number, slot, habit).await?;
                 anyhow::Ok((habit, polls, late))
             });

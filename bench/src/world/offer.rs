@@ -74,6 +74,18 @@ impl World {
         Ok(Offer { slots: all_slots, capacity, releases, sessions: of_all, preheat_ms })
     }
 
+    /// Counts the places of a slot that have their row.
+    ///
+    /// # Errors
+    /// If PostgreSQL does not answer, or knows of no such slot.
+    pub async fn persisted_of(&self, slot: SlotId) -> Result<u32> {
+        let session = self.probe.ledger().session(slot.session()).await?;
+        let slots = session.map(|session| session.slots).unwrap_or_default();
+        let found =
+            slots.into_iter().find(|one| one.id == slot).context("there is no such slot")?;
+        Ok(found.capacity - found.left)
+    }
+
     /// Ends the releases of an offer, and waits until none of its places stands in Redis.
     ///
     /// # Errors
