@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use crate::admission::memory::Accepted;
 
 const SAMPLE_EVERY: Duration = Duration::from_millis(250);
-/// Weight of the newest sample in the rate.
-const NEWEST: f64 = 0.3;
+/// Weight of the newest window in the rate, once there are ten: the worker settles hundreds at once,
+/// so that a slow line moves by jerks.
+const NEWEST: f64 = 0.1;
 /// A sample older than this says nothing of now.
 const SAMPLE_AGE_MAX: Duration = Duration::from_secs(3);
 /// A line that has not moved for so long stands still: nobody knows for how long.
@@ -36,7 +37,19 @@ struct Sample {
     settled: u64,
     /// When it was seen to move.
     moved_at: Instant,
-    per_second: Option<f64>,
+    pace: Pace,
+}
+
+/// How fast a line moves, by the windows between two samples.
+#[derive(Clone, Copy, Debug)]
+enum Pace {
+    /// It was not seen to move, or not for [`HALT`].
+    Stands,
+    /// It moved in the newest window, for an unknown part of it: as a rate, that would tell the
+    /// first patients of a release to come back far too late.
+    Began,
+    /// The average of the windows after that.
+    Moves { per_second: f64, windows: u32 },
 }
 
 #[derive(Debug, Default)]
@@ -73,9 +86,10 @@ impl Progress {
         }
         let settled = sample.settled.max(ticket.settled);
         let position = ticket.number.saturating_sub(settled).max(1);
-        let moves = sample.at.duration_since(sample.moved_at) < HALT;
-        let per_second = sample.per_second.filter(|_| moves);
-        let estimated_wait_ms = per_second.and_then(|rate| estimate(position, rate));
+        let estimated_wait_ms = match sample.pace {
+            Pace::Moves { per_second, .. } => estimate(position, per_second),
+            Pace::Stands | Pace::Began => None,
+        };
         Some(Place { position, estimated_wait_ms })
     }
 
@@ -102,15 +116,34 @@ impl Line {
         let before = sample
             .filter(|before| before.epoch == epoch && before.settled <= settled)
             .filter(|before| at.duration_since(before.at) < SAMPLE_AGE_MAX);
-        let per_second = before.map(|before| {
-            let seconds = at.duration_since(before.at).as_secs_f64().max(0.001);
-            let moved = u32::try_from(settled - before.settled).unwrap_or(u32::MAX);
-            let now = f64::from(moved) / seconds;
-            before.per_second.map_or(now, |rate| rate * (1.0 - NEWEST) + now * NEWEST)
-        });
         let stood = before.filter(|before| before.settled == settled);
         let moved_at = stood.map_or(at, |before| before.moved_at);
-        *sample = Some(Sample { at, epoch, settled, moved_at, per_second });
+        let pace = match before {
+            Some(before) if at.duration_since(moved_at) < HALT => {
+                let seconds = at.duration_since(before.at).as_secs_f64().max(0.001);
+                let moved = u32::try_from(settled - before.settled).unwrap_or(u32::MAX);
+                before.pace.after(f64::from(moved) / seconds)
+            }
+            Some(_) | None => Pace::Stands,
+        };
+        *sample = Some(Sample { at, epoch, settled, moved_at, pace });
+    }
+}
+
+impl Pace {
+    /// The pace when a further window moved at `newest` a second.
+    fn after(self, newest: f64) -> Self {
+        match self {
+            Self::Stands if newest > 0.0 => Self::Began,
+            Self::Stands => Self::Stands,
+            Self::Began => Self::Moves { per_second: newest, windows: 1 },
+            Self::Moves { per_second, windows } => {
+                let windows = windows.saturating_add(1);
+                let weight = NEWEST.max(1.0 / f64::from(windows));
+                let per_second = per_second * (1.0 - weight) + newest * weight;
+                Self::Moves { per_second, windows }
+            }
+        }
     }
 }
 
@@ -144,28 +177,55 @@ mod tests {
         Accepted::new(booking, Some(Ticket { number: 100, settled: 20 }))
     }
 
+    /// A place in a line whose settled count was seen at these times.
+    fn place_after(seen: &[(u64, u64)]) -> Place {
+        let (progress, start) = (Progress::default(), Instant::now());
+        for &(ms, settled) in seen {
+            progress.0[0].learn(Epoch(3), settled, start + Duration::from_millis(ms));
+        }
+        progress.place(&accepted(3)).expect("a place")
+    }
+
     #[test]
     fn the_position_falls_with_what_is_settled_and_never_below_one() {
-        let progress = Progress::default();
-        let place = |progress: &Progress| progress.place(&accepted(3)).expect("a place");
-        assert_eq!(place(&progress), Place { position: 80, estimated_wait_ms: None });
-        let start = Instant::now();
-        progress.0[0].learn(Epoch(3), 40, start);
-        assert_eq!(place(&progress), Place { position: 60, estimated_wait_ms: None });
-        progress.0[0].learn(Epoch(3), 60, start + Duration::from_secs(1));
-        assert_eq!(place(&progress), Place { position: 40, estimated_wait_ms: Some(2_000) });
-        progress.0[0].learn(Epoch(3), 500, start + Duration::from_secs(2));
-        assert_eq!(place(&progress).position, 1);
+        let unknown = |position| Place { position, estimated_wait_ms: None };
+        let place = |position, ms| Place { position, estimated_wait_ms: Some(ms) };
+        assert_eq!(place_after(&[]), unknown(80));
+        assert_eq!(place_after(&[(0, 30)]), unknown(70));
+        assert_eq!(place_after(&[(0, 30), (500, 40)]), unknown(60));
+        assert_eq!(place_after(&[(0, 30), (500, 40), (1_000, 50)]), place(50, 2_500));
+        assert_eq!(place_after(&[(0, 30), (500, 40), (1_000, 500)]).position, 1);
+    }
+
+    #[test]
+    fn the_window_in_which_a_line_began_says_nothing_of_its_pace() {
+        // It stands until 490 ms, then moves by 100 a second.
+        let began = [(0, 20), (250, 20), (500, 21)];
+        assert_eq!(place_after(&began).estimated_wait_ms, None);
+        let moves = [&began[..], &[(750, 46)]].concat();
+        assert_eq!(place_after(&moves), Place { position: 54, estimated_wait_ms: Some(540) });
+    }
+
+    #[test]
+    fn the_first_windows_weigh_the_same_and_later_ones_fade() {
+        let pace_after =
+            |windows: &[f64]| windows.iter().fold(Pace::Stands, |pace, newest| pace.after(*newest));
+        let is_near = |pace, expected: f64| matches!(pace, Pace::Moves { per_second, .. } if (per_second - expected).abs() < 1e-9);
+        assert!(is_near(pace_after(&[1.0, 30.0, 60.0, 90.0]), 60.0));
+        let ten_and_another = [&[1.0][..], &[60.0; 10], &[160.0]].concat();
+        assert!(is_near(pace_after(&ten_and_another), 70.0));
     }
 
     #[test]
     fn another_epoch_or_a_halt_gives_no_false_hope() {
+        let moves = [(0, 20), (500, 30), (1_000, 40)];
+        assert_eq!(place_after(&moves).estimated_wait_ms, Some(3_000));
+        let halts = [&moves[..], &[(1_500, 40), (2_000, 40)]].concat();
+        assert_eq!(place_after(&halts).estimated_wait_ms, None);
+        let goes_on = [&halts[..], &[(2_500, 41)]].concat();
+        assert_eq!(place_after(&goes_on).estimated_wait_ms, None);
         let progress = Progress::default();
-        let start = Instant::now();
-        progress.0[0].learn(Epoch(3), 40, start);
-        progress.0[0].learn(Epoch(3), 40, start + Duration::from_secs(1));
-        let place = progress.place(&accepted(3)).expect("a place");
-        assert_eq!(place.estimated_wait_ms, None);
+        progress.0[0].learn(Epoch(3), 40, Instant::now());
         assert_eq!(progress.place(&accepted(2)), None);
     }
 }
