@@ -183,6 +183,51 @@ async fn the_sessions_of_a_release_are_found_without_looking_at_others() -> Resu
     Ok(())
 }
 
+/// Planned while there were few slots, the statement asked of each slot of the table whether it was wanted: a
+/// release of a hundred thousand, made right after its slots, met its timeout.
+#[tokio::test]
+async fn a_release_is_made_without_looking_at_slots_of_others() -> Result<()> {
+    let world = World::new().await?;
+    let clinic = world.clinic("first").await?;
+    let mut slots = Vec::new();
+    for day in 1..=10 {
+        slots.extend(world.slots(&clinic, day).await?);
+    }
+    let mut connection = world.connection().await?;
+    sqlx::raw_sql("ALTER TABLE slot SET (autovacuum_enabled = off); ANALYZE slot")
+        .execute(&mut connection)
+        .await?;
+    let create = "SELECT (release_create($1, $2, 'x', now(), now() + interval '1 h', $3)).outcome";
+    let create = |wanted: &[SlotId]| {
+        let wanted: Vec<i64> = wanted.iter().map(|slot| slot.get()).collect();
+        sqlx::query_scalar::<_, String>(create)
+            .bind(clinic.admin.get())
+            .bind(clinic.hospital.get())
+            .bind(wanted)
+    };
+    // From here on this connection keeps the plan.
+    assert_eq!(create(&slots[..2]).fetch_one(&mut connection).await?, "done");
+    let filled = sqlx::raw_sql(
+        "SET session_replication_role = replica;
+         INSERT INTO slot (id, session_id, partition, starts_at, ends_at, capacity)
+         SELECT session * 256 + place, session, 0, now(), now() + interval '1 h', 1
+         FROM generate_series(100000, 100999) session, generate_series(0, 9) place",
+    );
+    filled.execute(&mut world.connection().await?).await?;
+    let mut transaction = connection.begin().await?;
+    assert_eq!(create(&slots[2..]).fetch_one(&mut *transaction).await?, "done");
+    let looked_at: i64 = sqlx::query_scalar(
+        "SELECT seq_tup_read + idx_tup_fetch
+         FROM pg_stat_xact_user_tables
+         WHERE relname = 'slot'",
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    // Each of eighteen is locked, judged twice and written; ten thousand are others'.
+    assert!(looked_at < 1_000, "{looked_at}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn releases_are_listed_latest_first() -> Result<()> {
     let world = World::new().await?;
