@@ -4,7 +4,7 @@ use anyhow::Result;
 use booking::{ReleaseId, SlotId, UnixMs};
 use ledger::release::ReleaseVerb::{self, Close, Pause, Preheat, Resume};
 use ledger::release::{NewRelease, ReleaseChanged, ReleaseCreated, ReleaseState, ReleaseWord};
-use sqlx::Connection as _;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::{Clinic, World};
 
@@ -166,20 +166,12 @@ async fn the_sessions_of_a_release_are_found_without_looking_at_others() -> Resu
          ANALYZE slot",
     );
     filled.execute(&mut connection).await?;
-    // Of this transaction: what another one read is not counted.
     let mut transaction = connection.begin().await?;
     let sessions: Vec<i64> = sqlx::query_scalar("SELECT sessions_of_release(10, 1000)")
         .fetch_all(&mut *transaction)
         .await?;
     assert_eq!(sessions.len(), 100);
-    let looked_at: i64 = sqlx::query_scalar(
-        "SELECT seq_tup_read + idx_tup_fetch
-         FROM pg_stat_xact_user_tables
-         WHERE relname = 'slot'",
-    )
-    .fetch_one(&mut *transaction)
-    .await?;
-    assert_eq!(looked_at, 1_000);
+    assert_eq!(slots_looked_at(&mut transaction).await?, 1_000);
     Ok(())
 }
 
@@ -216,16 +208,20 @@ async fn a_release_is_made_without_looking_at_slots_of_others() -> Result<()> {
     filled.execute(&mut world.connection().await?).await?;
     let mut transaction = connection.begin().await?;
     assert_eq!(create(&slots[2..]).fetch_one(&mut *transaction).await?, "done");
-    let looked_at: i64 = sqlx::query_scalar(
-        "SELECT seq_tup_read + idx_tup_fetch
-         FROM pg_stat_xact_user_tables
-         WHERE relname = 'slot'",
-    )
-    .fetch_one(&mut *transaction)
-    .await?;
+    let looked_at = slots_looked_at(&mut transaction).await?;
     // Each of eighteen is locked, judged twice and written; ten thousand are others'.
     assert!(looked_at < 1_000, "{looked_at}");
     Ok(())
+}
+
+/// Rows of slots read in this transaction: what another one read is not counted.
+async fn slots_looked_at(transaction: &mut PgConnection) -> Result<i64> {
+    let count = sqlx::query_scalar(
+        "SELECT seq_tup_read + idx_tup_fetch
+         FROM pg_stat_xact_user_tables
+         WHERE relname = 'slot'",
+    );
+    Ok(count.fetch_one(transaction).await?)
 }
 
 #[tokio::test]
