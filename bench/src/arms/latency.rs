@@ -33,9 +33,9 @@ const OPEN_CONNECTIONS: usize = 2_048;
 /// then keeps the line short.
 const SETTLE: Duration = Duration::from_millis(2_500);
 /// Offered load of the steps, as shares of what is accepted at saturation. Half of it three times: what F1
-/// is made of differs most from step to step, by what the disk does meanwhile. Never right after a full load,
-/// whose leftovers would be measured.
-const LOADS: [f64; 8] = [0.5, 0.25, 0.5, 0.5, 0.75, 1.0, 1.2, 1.5];
+/// is made of differs most from step to step, by what the disk does meanwhile. Never right after a full load
+/// or a storm, whose leftovers would be measured.
+const LOADS: [f64; 8] = [0.25, 0.5, 0.5, 0.5, 0.75, 1.0, 1.2, 1.5];
 /// Those of a first look.
 const LOADS_QUICK: [f64; 3] = [0.5, 1.0, 1.2];
 const HALF: f64 = 0.5;
