@@ -20,7 +20,7 @@ pub(crate) enum Command {
     Serve(Box<Serve>),
     /// Fill a queue with bookings, a message each, confirmed
     Fill(Fill),
-    /// Publish a message now and then, wait for its confirm, and print the 99th percentile of that, ms.
+    /// Publish the same message now and then, wait for its confirm, and print the 99th percentile of that, ms.
     /// Says "ready" first, and begins with a line of input, or its end
     Probe(Probe),
     /// Empty that queue: one transaction with optimistic retry for each message
@@ -102,8 +102,21 @@ pub(crate) struct Fill {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Probe {
-    #[command(flatten)]
-    pub(crate) queue: Queue,
+    /// The broker
+    #[arg(long, env = "DIRECT_AMQP_URL", hide_env_values = true)]
+    pub(crate) amqp_url: String,
+    /// An exchange that is there
+    #[arg(long)]
+    pub(crate) exchange: String,
+    /// A routing key that leads from it to a queue
+    #[arg(long)]
+    pub(crate) routing_key: String,
+    /// What whoever reads the queue knows the message by: its AMQP type
+    #[arg(long)]
+    pub(crate) kind: String,
+    /// Its body
+    #[arg(long)]
+    pub(crate) body: String,
     /// How long
     #[arg(long, default_value_t = 5.0)]
     pub(crate) seconds: f64,

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout_at;
 
-use crate::settings::{Fill, Probe, Queue, Work};
+use crate::settings::{Fill, Probe, Work};
 use crate::{tables, ways};
 
 const PERSISTENT: u8 = 2;
@@ -55,7 +55,7 @@ struct Report {
 
 /// Declares the queue and publishes the bookings; returns when all are confirmed.
 pub(crate) async fn fill(fill: &Fill) -> anyhow::Result<()> {
-    let (_connection, channel) = open(&fill.queue).await?;
+    let (_connection, channel) = open(&fill.queue.amqp_url).await?;
     declare(&channel, &fill.queue.queue).await?;
     let persistent = BasicProperties::default().with_delivery_mode(PERSISTENT);
     let slots = fill.offer.sessions * fill.offer.slots;
@@ -87,13 +87,15 @@ pub(crate) async fn fill(fill: &Fill) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Publishes one message after another, each when it is due whatever became of those before, and prints the
+/// Publishes a message again and again, each time when it is due whatever became of those before, and prints the
 /// 99th percentile of how long their confirms took from then: a broker that stands still is seen in every
 /// message that was due meanwhile. Says "ready" first and begins with a line of input, or its end.
 pub(crate) async fn probe(probe: &Probe) -> anyhow::Result<()> {
-    let (_connection, channel) = open(&probe.queue).await?;
-    declare(&channel, &probe.queue.queue).await?;
-    let persistent = BasicProperties::default().with_delivery_mode(PERSISTENT);
+    let (_connection, channel) = open(&probe.amqp_url).await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let properties = BasicProperties::default()
+        .with_delivery_mode(PERSISTENT)
+        .with_type(probe.kind.as_str().into());
     println!("ready");
     spawn_blocking(|| stdin().read_line(&mut String::new())).await??;
     let began = Instant::now();
@@ -107,8 +109,8 @@ pub(crate) async fn probe(probe: &Probe) -> anyhow::Result<()> {
             biased;
             Some((due, confirmed)) = under_way.next() => {
                 let (due, confirmed): (Instant, Confirmation) = (due, confirmed?);
-                if !confirmed.is_ack() {
-                    bail!("the broker did not take a message");
+                if !matches!(confirmed, Confirmation::Ack(None)) {
+                    bail!("no queue took a message");
                 }
                 if due >= counted_from {
                     took.push(due.elapsed());
@@ -122,10 +124,15 @@ pub(crate) async fn probe(probe: &Probe) -> anyhow::Result<()> {
                 if under_way.len() >= UNCONFIRMED_MAX {
                     bail!("the broker confirms nothing");
                 }
-                let queue = probe.queue.queue.as_str().into();
-                let options = BasicPublishOptions::default();
-                let confirm =
-                    channel.basic_publish("".into(), queue, options, b"{}", persistent.clone()).await?;
+                let confirm = channel
+                    .basic_publish(
+                        probe.exchange.as_str().into(),
+                        probe.routing_key.as_str().into(),
+                        BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() },
+                        probe.body.as_bytes(),
+                        properties.clone(),
+                    )
+                    .await?;
                 under_way.push(async move { (due, confirm.await) });
             }
         }
@@ -133,7 +140,6 @@ pub(crate) async fn probe(probe: &Probe) -> anyhow::Result<()> {
     took.sort_unstable();
     let p99 = took.get(took.len() * 99 / 100).context("no message was sent")?;
     println!("{}", p99.as_secs_f64() * 1_000.0);
-    channel.queue_delete(probe.queue.queue.as_str().into(), QueueDeleteOptions::default()).await?;
     Ok(())
 }
 
@@ -154,7 +160,7 @@ fn ticks(first: Instant, every: Duration, until: Instant) -> mpsc::UnboundedRece
 /// Persists what is in the queue and prints one JSON object.
 pub(crate) async fn run(work: &Work) -> anyhow::Result<()> {
     let pool = tables::connect(&work.database).await?;
-    let (_connection, channel) = open(&work.queue).await?;
+    let (_connection, channel) = open(&work.queue.amqp_url).await?;
     let prefetch = work.at_once.saturating_mul(4);
     channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
     let mut deliveries = channel
@@ -205,8 +211,8 @@ async fn declare(channel: &Channel, queue: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn open(queue: &Queue) -> anyhow::Result<(Connection, Channel)> {
-    let connection = Connection::connect(&queue.amqp_url, ConnectionProperties::default())
+async fn open(amqp_url: &str) -> anyhow::Result<(Connection, Channel)> {
+    let connection = Connection::connect(amqp_url, ConnectionProperties::default())
         .await
         .context("cannot reach RabbitMQ")?;
     let channel = connection.create_channel().await?;

@@ -6,6 +6,7 @@ mod crowd;
 mod offer;
 mod other;
 mod past;
+mod published;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use e2e::accounts::{Account, Accounts, RedisUser};
 use e2e::system::{address, key_files, prepare_database, target};
 use ledger::audit::Part;
 use rush::audit::Probe;
+use rush::settings::Target;
 use rush::tokens::Minter;
 use secrecy::SecretString;
 use testkit::{Postgres, Process, Rabbit, Redis, ensure_database, free_port, unique};
@@ -27,6 +29,7 @@ pub use bare::Bare;
 pub use crowd::Crowd;
 pub use offer::Offer;
 pub use other::{Drained, Other};
+pub use published::Published;
 pub use work::{Again, Bookings, Taken};
 
 /// How long nothing may move before a round is judged.
@@ -47,6 +50,8 @@ pub struct World {
     reconciler: Program,
     /// Looks at the three servers.
     pub probe: Probe,
+    /// Where they are, and what is what there.
+    target: Target,
     /// Who may come.
     pub crowd: Arc<Crowd>,
     /// Where the gateway's patients connect.
@@ -99,7 +104,8 @@ impl World {
         let of_gateway = of_gateway(&shared, &keys, &accounts.gateway);
         let (gateway, port) = start_gateway(&of_gateway, &folder.join("gateway.log")).await?;
         let [worker, reconciler] = start_workers(&shared, &accounts.worker, folder).await?;
-        let probe = Probe::new(&target(&shared)?)?;
+        let target = target(&shared)?;
+        let probe = Probe::new(&target)?;
         let admin = offer::find_admin(&database).await?;
         let minter = Minter::load(&keys.join(gateway::auth::keys::TOKEN_KEY))?;
         let crowd = Arc::new(Crowd::gather(probe.ledger(), &minter, patients).await?);
@@ -109,6 +115,7 @@ impl World {
             worker,
             reconciler,
             probe,
+            target,
             crowd,
             port,
             of_gateway,

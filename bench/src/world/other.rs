@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 
-use super::{World, output, psql, spawn};
+use super::{Published, World, output, psql, spawn};
 
 /// What the usual worker did.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -129,8 +129,16 @@ impl Other {
     ///
     /// # Errors
     /// If it does not start.
-    pub async fn prober(&self, lasts: Duration, warm_up: Duration) -> Result<Prober> {
-        let mut probe = self.command("probe", &format!("direct.{}", testkit::unique()))?;
+    pub async fn prober(
+        &self,
+        again: &Published,
+        lasts: Duration,
+        warm_up: Duration,
+    ) -> Result<Prober> {
+        let amqp = [("DIRECT_AMQP_URL", self.amqp.clone())];
+        let mut probe = Command::from(command("direct", &amqp)?);
+        probe.args(["probe", "--exchange", &again.exchange, "--routing-key", &again.routing_key]);
+        probe.args(["--kind", again.kind, "--body", &again.body]);
         probe.args(["--seconds", &lasts.as_secs_f64().to_string()]);
         probe.args(["--warm-up-seconds", &warm_up.as_secs_f64().to_string()]);
         probe.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
