@@ -1,7 +1,8 @@
 //! The role that moves quota: opens, tops up, freezes and closes epochs.
 //!
 //! One [`Director`] asks PostgreSQL what there is and whether this process leads; one
-//! [`PartitionReconciler`] per partition takes the steps, so that no partition waits for another.
+//! [`PartitionReconciler`] per partition takes the steps, so that no partition waits for another, and
+//! two tasks move releases on with time, so that nobody waits for their slots.
 //! The lease only saves work: every step is a compare-and-set or cumulative, so two reconcilers,
 //! or one that died between any two steps, do no harm.
 
@@ -11,6 +12,7 @@ mod looks;
 mod moves;
 mod partition;
 mod quota;
+mod releases;
 mod renew;
 mod repair;
 mod windows;
@@ -33,7 +35,7 @@ pub use partition::{Current, PartitionReconciler};
 /// replaced well within the five seconds in which admission must be back.
 const LEAD_TTL_MS: u32 = 3000;
 const LEAD_EVERY: Duration = Duration::from_secs(1);
-/// How often releases are moved on with time and their windows read.
+/// How often releases are moved on with time, and their windows read.
 const RELEASES_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a step was not finished. It is taken again in the next round.
@@ -67,24 +69,22 @@ pub(crate) type Rounds = watch::Receiver<Option<Arc<Round>>>;
 pub struct Director {
     servers: Servers,
     holder: String,
-    preheat_lead_ms: i64,
     leads_until: Option<Instant>,
     renew_at: Instant,
-    releases_at: Instant,
+    windows_at: Instant,
     windows: Vec<ReleaseWindow>,
 }
 
 impl Director {
     /// Directs under the name `holder`, of which there must be one.
-    pub fn new(servers: &Servers, holder: String, preheat_lead_ms: i64) -> Self {
+    pub fn new(servers: &Servers, holder: String) -> Self {
         let now = Instant::now();
         Self {
             servers: servers.clone(),
             holder,
-            preheat_lead_ms,
             leads_until: None,
             renew_at: now,
-            releases_at: now,
+            windows_at: now,
             windows: Vec::new(),
         }
     }
@@ -95,13 +95,9 @@ impl Director {
             return Ok(None);
         }
         let ledger = &self.servers.ledger;
-        if Instant::now() >= self.releases_at {
-            let moved = ledger.advance_releases(self.preheat_lead_ms).await?;
-            if moved > 0 {
-                tracing::info!(releases = moved, "releases moved on");
-            }
+        if Instant::now() >= self.windows_at {
             self.windows = ledger.windows().await?;
-            self.releases_at = Instant::now() + RELEASES_EVERY;
+            self.windows_at = Instant::now() + RELEASES_EVERY;
         }
         Ok(Some(Round { epochs: ledger.epochs().await?, windows: self.windows.clone() }))
     }
@@ -131,9 +127,12 @@ pub(crate) fn spawn(
     let (tell, rounds) = watch::channel(None);
     let holder = format!("{}-{:016x}", std::process::id(), rand::random::<u64>());
     let lead_ms = i64::from(settings.preheat_lead_seconds) * 1000;
-    let director = Director::new(servers, holder, lead_ms);
+    let director = Director::new(servers, holder);
     let interval = Duration::from_millis(settings.reconcile_interval_ms);
     tasks.spawn(direct(director, tell, interval, shutdown.clone()));
+    let ledger = &servers.ledger;
+    tasks.spawn(releases::preheat(ledger.clone(), lead_ms, rounds.clone(), shutdown.clone()));
+    tasks.spawn(releases::end(ledger.clone(), rounds.clone(), shutdown.clone()));
     for partition in servers.partitions().all() {
         let reconciler = PartitionReconciler::new(servers, partition).paced();
         tasks.spawn(follow(reconciler, rounds.clone(), shutdown.clone()));

@@ -57,10 +57,10 @@ GRANT UPDATE (parked_at), DELETE ON parked TO {gateway};
 
 -- The worker: what was sold becomes durable, what is free is granted. It sees nobody's data.
 GRANT EXECUTE ON FUNCTION grant_free, open_epoch, top_up, look_uneven, freeze_epoch, record_drained,
-    close_epoch, live_of_sessions, advance_releases, audit_last, audit_part,
+    close_epoch, live_of_sessions, release_is_due, preheat_release, end_releases, audit_last, audit_part,
     audit_counts, audit_live, audit_numbers, audit_ids, audit_keys, audit_epochs, unconsumed TO {worker};
 -- What workers of the version before call, in every round: they run until they are replaced.
-GRANT EXECUTE ON FUNCTION has_excess, audit_ledger, audit_uneven TO {worker};
+GRANT EXECUTE ON FUNCTION has_excess, audit_ledger, audit_uneven, advance_releases TO {worker};
 GRANT SELECT (id) ON patient TO {worker};
 GRANT UPDATE (state, version) ON release TO {worker};
 GRANT UPDATE (target, booked, escrowed, issued, version) ON slot TO {worker};

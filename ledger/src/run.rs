@@ -136,7 +136,7 @@ where
 
 impl Error {
     /// PostgreSQL ended the statement because it took too long: nothing of it happened.
-    fn is_cut_off(&self) -> bool {
+    pub(crate) fn is_cut_off(&self) -> bool {
         let Self::Unavailable(sqlx::Error::Database(error)) = self else { return false };
         error.code().is_some_and(|code| code == "57014")
     }

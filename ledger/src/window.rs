@@ -18,6 +18,16 @@ pub struct ReleaseWindow {
     /// Counts changes.
     pub version: u64,
 }
+
+/// What came of preheating what was due.
+#[derive(Debug, Default)]
+pub struct Preheated {
+    /// Releases that are preheated now.
+    pub count: u64,
+    /// The first that could not be, and why.
+    pub stuck: Option<(ReleaseId, Error)>,
+}
+
 impl Ledger {
     /// Returns the windows of releases that are preheated, or were closed in the last hour.
     ///
@@ -42,17 +52,61 @@ impl Ledger {
         Ok(rows.into_iter().map(StoredWindow::read).collect())
     }
 
-    /// Preheats planned releases that open within `lead_ms` and ends those past `closes_at`; returns how many changed.
-    pub async fn advance_releases(&self, lead_ms: i64) -> Result<u64, Error> {
-        let changed: i64 = self
-            .run_long(move |pool| async move {
-                sqlx::query_scalar("SELECT advance_releases($1)")
-                    .bind(lead_ms)
-                    .fetch_one(&pool)
-                    .await
+    /// Preheats planned releases that open within `lead_ms`, those that open first before others.
+    ///
+    /// Each by itself: where others hold the slots of one, the rest have their turn all the same.
+    pub async fn preheat_due(&self, lead_ms: i64) -> Result<Preheated, Error> {
+        let due: Vec<i64> = self
+            .run(move |pool| async move {
+                sqlx::query_scalar(
+                    "SELECT id FROM release
+                     WHERE state <> 'closed' -- release_unclosed_idx
+                       AND release_is_due(state, opens_at, closes_at, $1)
+                     ORDER BY opens_at, id",
+                )
+                .bind(lead_ms)
+                .fetch_all(&pool)
+                .await
             })
             .await?;
-        Ok(changed.unsigned_abs())
+        let mut preheated = Preheated::default();
+        for release in due {
+            let error = match self.preheat(release, lead_ms).await {
+                Ok(is_changed) => {
+                    preheated.count += u64::from(is_changed);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            // Without PostgreSQL none of the others would fare better.
+            let is_over = matches!(error, Error::Unavailable(_)) && !error.is_cut_off();
+            preheated.stuck.get_or_insert((ReleaseId::from(release), error));
+            if is_over {
+                break;
+            }
+        }
+        Ok(preheated)
+    }
+
+    async fn preheat(&self, release: i64, lead_ms: i64) -> Result<bool, Error> {
+        self.run_long(move |pool| async move {
+            sqlx::query_scalar("SELECT preheat_release($1, $2)")
+                .bind(release)
+                .bind(lead_ms)
+                .fetch_one(&pool)
+                .await
+        })
+        .await
+    }
+
+    /// Ends releases past `closes_at`, all together; returns how many there were.
+    pub async fn end_releases(&self) -> Result<u64, Error> {
+        let ended: i64 = self
+            .run_long(|pool| async move {
+                sqlx::query_scalar("SELECT end_releases()").fetch_one(&pool).await
+            })
+            .await?;
+        Ok(ended.unsigned_abs())
     }
 }
 

@@ -6,4 +6,5 @@ mod process;
 mod reconcile;
 mod recovery;
 mod relay;
+mod sql;
 mod world;

@@ -164,3 +164,29 @@ async fn the_program_sells_persists_relays_audits_and_stops_when_told() -> Resul
     assert!(status.success(), "{status}");
     Ok(())
 }
+
+/// The race: a release is over while another transaction holds its slots, for a minute where a partition with
+/// very many is being frozen.
+#[tokio::test]
+async fn the_lead_is_kept_while_a_release_waits_for_its_slots() -> Result<()> {
+    let world = World::start(&[3]).await?;
+    let running = Running::start(&world)?;
+    running.eventually("/metrics", "slotrush_reconciler_leads 1").await?;
+    eventually("the release is on sale", SOON, || async {
+        world.left().await.ok().filter(|left| *left == 3)
+    })
+    .await?;
+    let holder = world.leave_open("SELECT FROM slot FOR UPDATE").await?;
+    world.sql("UPDATE release SET closes_at = now()").await?;
+    // A lead lasts three seconds: this one was renewed since the release began to wait.
+    world
+        .eventually_counts(
+            "SELECT count(*) FROM pg_stat_activity a, lease l
+             WHERE a.datname = current_database() AND a.wait_event_type = 'Lock'
+               AND a.query LIKE '%end_releases%'
+               AND l.kind = 'reconciler' AND l.expires_at - interval '3 s' > a.query_start",
+        )
+        .await?;
+    drop(holder);
+    world.eventually_counts("SELECT count(*) FROM release WHERE state = 'closed'").await
+}

@@ -265,16 +265,6 @@ impl World {
         Ok(Ledger::start(&ledger_settings(&self.database.url()))?)
     }
 
-    /// Runs SQL as the owner of the tables.
-    pub(crate) async fn sql(&self, text: &str) -> Result<()> {
-        let bin = testkit::Programs::find().postgres_bin.context("psql is not installed")?;
-        let mut psql = tokio::process::Command::new(bin.join("psql"));
-        psql.args(["-Xq", "-v", "ON_ERROR_STOP=1", "-d", &self.database.url(), "-c", text]);
-        let output = psql.kill_on_drop(true).output().await?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Ok(())
-    }
-
     /// Sends Redis one command and returns the first line of its answer.
     pub(crate) async fn redis_command(&self, command: &str) -> Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.redis.port())).await?;

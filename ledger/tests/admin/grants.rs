@@ -41,12 +41,15 @@ async fn each_role_may_do_what_its_program_does_and_nothing_else() -> Result<()>
     let owner = World { ledger: Ledger::start(&settings(&gateway.1))?, database };
     // A clinic and its release, made as the gateway; what the worker does, as the worker.
     let admin = owner.account("boss", Role::Admin).await?;
-    owner.clinic("Second").await?;
+    let clinic = owner.clinic("Second").await?;
+    let slots = owner.slots(&clinic, 1).await?;
+    crate::releases::created(&owner, &clinic, slots).await?;
     ensure!(owner.ledger.find_credentials(b"boss".to_vec()).await?.is_some());
     owner.ledger.note(admin, "look", "parked", 1).await?;
     let of_worker = Ledger::start(&settings(&worker.1))?;
     ensure!(of_worker.audit().await?.is_empty());
-    of_worker.advance_releases(0).await?;
+    ensure!(of_worker.preheat_due(crate::releases::FAR.0).await?.count == 1);
+    ensure!(of_worker.end_releases().await? == 0);
     ensure!(of_worker.lead_reconciler("me", 60_000).await?);
 
     let of_both = [

@@ -9,7 +9,7 @@ use sqlx::{Connection as _, PgConnection};
 use crate::{Clinic, World};
 
 /// 2100-01-01T00:00:00Z: not over while these tests run.
-const FAR: UnixMs = UnixMs(4_102_444_800_000);
+pub(crate) const FAR: UnixMs = UnixMs(4_102_444_800_000);
 
 fn release(clinic: &Clinic, slots: Vec<SlotId>) -> NewRelease {
     NewRelease {
@@ -25,7 +25,11 @@ async fn create(world: &World, clinic: &Clinic, slots: Vec<SlotId>) -> Result<Re
     Ok(world.ledger.create_release(clinic.admin, release(clinic, slots)).await?)
 }
 
-async fn created(world: &World, clinic: &Clinic, slots: Vec<SlotId>) -> Result<ReleaseId> {
+pub(crate) async fn created(
+    world: &World,
+    clinic: &Clinic,
+    slots: Vec<SlotId>,
+) -> Result<ReleaseId> {
     match create(world, clinic, slots).await? {
         ReleaseCreated::Done(id) => Ok(id),
         other => anyhow::bail!("{other:?}"),
