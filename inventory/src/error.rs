@@ -8,7 +8,7 @@ const REFUSAL_LEN_MAX: usize = 200;
 /// Why a call has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The call was certainly not run: as many wait for Redis as may.
+    /// The call was certainly not run: as many wait for Redis as may, or so many that its turn came too late.
     #[error("too many wait for Redis")]
     Overloaded,
     /// The call was certainly not run: there is no connection.

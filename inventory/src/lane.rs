@@ -3,6 +3,8 @@
 //! Self-clocking: with nothing under way, and no call a moment ago, a wish is sent at once, alone. While as
 //! many calls as may be are under way in its partition, wishes gather for the next. The call is the unit of
 //! certainty: when its outcome is unknown, that of each wish in it is.
+//!
+//! Who waits does so because many came at one instant, or because Redis is silent. The first is worth a wait.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -31,14 +33,23 @@ const FEW: usize = 8;
 const CALLS_APART: Duration = Duration::from_millis(1);
 /// Wishes of a partition that may wait to be sent.
 const WAITING_MAX: usize = 16_384;
+/// How long a wish may wait to be sent while Redis answers: a gateway lets in for a second whoever comes in a rush.
+const RUSH_MAX: Duration = Duration::from_secs(1);
 
 /// All lanes of one Redis.
 #[derive(Debug)]
 pub(crate) struct Lanes {
     links: Arc<Links>,
     by_partition: Vec<Arc<Lane>>,
-    /// How long a wish may wait to be sent: as long as an answer may take after that.
-    wait_max: Duration,
+    patience: Patience,
+}
+
+/// How long a wish may wait to be sent.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    answering: Duration,
+    /// After a call without an answer.
+    silent: Duration,
 }
 
 /// Who waits in one partition, and how many turns there are.
@@ -82,9 +93,11 @@ impl std::fmt::Debug for Waiting {
 }
 
 impl Lanes {
-    pub(crate) fn new(links: Arc<Links>, wait_max: Duration) -> Self {
+    /// Starts empty. While Redis is silent no wish is sent that waited longer than `silent_max`.
+    pub(crate) fn new(links: Arc<Links>, silent_max: Duration) -> Self {
         let by_partition = (0..PARTITIONS_MAX).map(|_| Arc::default()).collect();
-        Self { links, by_partition, wait_max }
+        let patience = Patience { answering: RUSH_MAX.max(silent_max), silent: silent_max };
+        Self { links, by_partition, patience }
     }
 
     /// Calls under way in a partition, and wishes that wait for the next.
@@ -105,10 +118,10 @@ impl Lanes {
         match lane.put(Waiting { wish, since: Instant::now(), then: Box::new(then) }) {
             Ok(None) => {}
             Ok(Some(turn)) => {
-                let (links, wait_max) = (Arc::clone(&self.links), self.wait_max);
+                let links = Arc::clone(&self.links);
                 // In a task of its own: the call is for others too, and whoever began it may leave.
                 let judge = async move |sent| judge(&links, partition, sent).await;
-                tokio::spawn(turn.run(wait_max, CALLS_APART, judge));
+                tokio::spawn(turn.run(self.patience, CALLS_APART, judge));
             }
             Err(refused) => refused.end(Err(Error::Overloaded)),
         }
@@ -156,22 +169,33 @@ struct Turn {
 }
 
 impl Turn {
-    /// Makes one call after the other until nobody waits.
-    async fn run(mut self, wait_max: Duration, apart: Duration, judge: impl AsyncFn(Vec<Waiting>)) {
+    /// Makes one call after the other until nobody waits. `judge` tells whether Redis answered.
+    async fn run(
+        mut self,
+        patience: Patience,
+        apart: Duration,
+        judge: impl AsyncFn(Vec<Waiting>) -> bool,
+    ) {
+        let mut is_answering = true;
         loop {
+            let (wait_max, late) = if is_answering {
+                (patience.answering, Error::Overloaded)
+            } else {
+                (patience.silent, Error::Unavailable)
+            };
             let began = Instant::now();
             let Some(taken) = self.take() else { return };
             let mut sent = Vec::with_capacity(taken.len());
             for waiting in taken {
                 if waiting.since.elapsed() > wait_max {
                     // Not sent, so certainly not run.
-                    waiting.end(Err(Error::Unavailable));
+                    waiting.end(Err(late.clone()));
                 } else {
                     sent.push(waiting);
                 }
             }
             if !sent.is_empty() {
-                judge(sent).await;
+                is_answering = judge(sent).await;
             }
             self.lane.gather(began + apart).await;
         }
@@ -206,10 +230,12 @@ impl Drop for Turn {
     }
 }
 
-/// Makes one call and answers everybody in it.
-async fn judge(links: &Links, partition: Partition, sent: Vec<Waiting>) {
+/// Makes one call and answers everybody in it. Tells whether Redis did.
+async fn judge(links: &Links, partition: Partition, sent: Vec<Waiting>) -> bool {
     let call = hold::call(partition, sent.iter().map(|waiting| &waiting.wish));
     let reply = links.call_hot(&call).await;
+    // Without a connection nobody waits.
+    let is_answered = !matches!(reply, Err(Error::Unknown));
     let holds = reply.and_then(|value| hold::parse(value, sent.len()));
     match holds {
         Ok(holds) => {
@@ -223,148 +249,8 @@ async fn judge(links: &Links, partition: Partition, sent: Vec<Waiting>) {
             }
         }
     }
+    is_answered
 }
 
 #[cfg(test)]
-mod tests {
-    use booking::{Booking, Digest, Epoch, UnixMs};
-    use tokio::sync::{mpsc, oneshot};
-
-    use super::*;
-
-    fn waiting() -> (Waiting, oneshot::Receiver<Result<Hold, Error>>) {
-        let digest = Digest::of_key("k");
-        let booking = Booking {
-            id: 1.into(),
-            epoch: Epoch(1),
-            slot: 256.into(),
-            patient: 1.into(),
-            account: 1.into(),
-            key: digest,
-            request: digest,
-            accepted_at: UnixMs(0),
-        };
-        let (tell, told) = oneshot::channel();
-        let then = Box::new(|hold| drop(tell.send(hold)));
-        let wish = Wish { booking, now: UnixMs(0) };
-        (Waiting { wish, since: Instant::now(), then }, told)
-    }
-
-    /// A lane of its own whose calls end when told to.
-    struct Calls {
-        lane: Arc<Lane>,
-        /// How many wishes each has that began.
-        begun: mpsc::UnboundedReceiver<usize>,
-        end: mpsc::UnboundedSender<()>,
-        answers: Vec<oneshot::Receiver<Result<Hold, Error>>>,
-    }
-
-    impl Calls {
-        /// A first wish, alone, is under way.
-        async fn begin(apart: Duration) -> Self {
-            let (tell, begun) = mpsc::unbounded_channel();
-            let (end, ends) = mpsc::unbounded_channel::<()>();
-            let ends = tokio::sync::Mutex::new(ends);
-            let judge = async move |sent: Vec<Waiting>| {
-                tell.send(sent.len()).expect("somebody looks");
-                ends.lock().await.recv().await;
-            };
-            let mut calls = Self { lane: Arc::default(), begun, end, answers: Vec::new() };
-            let turn = calls.put(1).expect("nothing is under way");
-            tokio::spawn(turn.run(Duration::from_hours(2), apart, judge));
-            assert_eq!(calls.next().await, Some(1));
-            calls
-        }
-
-        fn put(&mut self, count: usize) -> Option<Turn> {
-            let mut turn = None;
-            for _ in 0..count {
-                let (waiting, answered) = waiting();
-                self.answers.push(answered);
-                turn = turn.or(self.lane.put(waiting).expect("there is room"));
-            }
-            turn
-        }
-
-        fn end(&self) {
-            self.end.send(()).expect("under way");
-        }
-
-        /// How many wishes the next one has.
-        async fn next(&mut self) -> Option<usize> {
-            let begun = tokio::time::timeout(Duration::from_secs(10), self.begun.recv());
-            begun.await.expect("in time")
-        }
-    }
-
-    #[tokio::test]
-    async fn many_that_gathered_go_at_once() {
-        let mut calls = Calls::begin(Duration::from_hours(1)).await;
-        assert!(calls.put(FEW).is_none());
-        calls.end();
-        assert_eq!(calls.next().await, Some(FEW));
-    }
-
-    #[tokio::test]
-    async fn few_that_gathered_wait_for_more() {
-        let apart = Duration::from_millis(20);
-        let began = Instant::now();
-        let mut calls = Calls::begin(apart).await;
-        assert!(calls.put(FEW - 1).is_none());
-        calls.end();
-        assert_eq!(calls.next().await, Some(FEW - 1));
-        assert!(began.elapsed() >= apart);
-    }
-
-    #[tokio::test]
-    async fn few_wait_no_longer_once_they_are_many() {
-        let mut calls = Calls::begin(Duration::from_hours(1)).await;
-        assert!(calls.put(FEW - 1).is_none());
-        calls.end();
-        // On one thread: the turn comes to where it waits.
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
-        assert!(calls.begun.is_empty());
-        assert!(calls.put(1).is_none());
-        assert_eq!(calls.next().await, Some(FEW));
-    }
-
-    #[tokio::test]
-    async fn who_waits_in_a_turn_that_is_cut_short_is_not_kept_waiting() {
-        let lane = Arc::<Lane>::default();
-        let (first, told) = waiting();
-        let turn = lane.put(first).expect("there is room").expect("nothing is under way");
-        drop(turn);
-        assert!(told.await.is_err(), "dropped uncalled: unknown");
-        let (next, _told) = waiting();
-        assert!(
-            lane.put(next).expect("there is room").is_some(),
-            "whoever comes next begins a turn"
-        );
-    }
-
-    #[tokio::test]
-    async fn whoever_finds_the_lane_full_gets_the_wish_back() {
-        let lane = Arc::<Lane>::default();
-        let mut first = None;
-        for _ in 0..WAITING_MAX {
-            first = first.or(lane.put(waiting().0).expect("there is room"));
-        }
-        let (refused, told) = waiting();
-        let refused = lane.put(refused).err().expect("no room");
-        refused.end(Err(Error::Overloaded));
-        assert!(matches!(told.await, Ok(Err(Error::Overloaded))));
-    }
-
-    #[tokio::test]
-    async fn a_panic_in_what_follows_a_hold_is_no_matter_of_the_others() {
-        let (mut one, _) = waiting();
-        one.then = Box::new(|_| panic!("as if"));
-        let (other, told) = waiting();
-        for waiting in [one, other] {
-            waiting.end(Ok(Hold::SoldOut));
-        }
-        assert!(matches!(told.await, Ok(Ok(Hold::SoldOut))));
-    }
-}
+mod tests;

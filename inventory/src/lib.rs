@@ -62,8 +62,8 @@ impl Inventory {
     /// Must be called inside a Tokio runtime. The connections end with the last clone.
     pub fn start(settings: &Settings) -> Result<Self, Error> {
         let links = Arc::new(links::Links::start(settings)?);
-        let wait_max = Duration::from_millis(settings.response_timeout_ms);
-        let lanes = Arc::new(lane::Lanes::new(Arc::clone(&links), wait_max));
+        let silent_max = Duration::from_millis(settings.response_timeout_ms);
+        let lanes = Arc::new(lane::Lanes::new(Arc::clone(&links), silent_max));
         Ok(Self { links, lanes })
     }
 

@@ -275,8 +275,14 @@ impl Rig<'_> {
             answer_max,
             drain: DRAIN_MAX,
         };
-        let (report, _) = storm::run(plan, work).await?;
+        let (report, work) = storm::run(plan, work).await?;
         ensure!(report.counts.failed == 0, "{} failed", report.counts.failed);
+        if report.counts.shed > 0 {
+            let (shed, first) = (report.counts.shed, work.complaint());
+            (self.say)(&format!(
+                "{shed} of {connections} were turned away, the first with {first}"
+            ));
+        }
         // Who had no answer in time, or heard 503, may have a place all the same: whether Redis gave one was
         // not known then. They find it by asking again.
         self.world.rest().await?;
