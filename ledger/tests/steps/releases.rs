@@ -51,6 +51,8 @@ async fn a_release_past_its_time_is_closed_and_nothing_of_it_is_free_again() -> 
     assert_eq!(preheated(&world, 0).await?, 1);
     world.open_first(P0).await?;
     world.persist_one(&booking(1, slot, 1)).await?;
+    assert_eq!(world.ledger.end_releases().await?, 0, "its time is not over");
+    assert_eq!(world.number(TARGET).await?, 5);
     let over = "opens_at = now() - interval '2 s', closes_at = now() - interval '1 s'";
     world.run(&format!("UPDATE release SET {over}")).await?;
     assert_eq!(world.ledger.end_releases().await?, 1);
