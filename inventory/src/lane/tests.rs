@@ -77,7 +77,9 @@ impl Calls {
 
     /// What the one who came last hears.
     async fn last_hears(&mut self) -> Result<Hold, Error> {
-        self.answers.pop().expect("somebody came").await.unwrap_or(Err(Error::Unknown))
+        let answer = self.answers.pop().expect("somebody came");
+        let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.expect("in time");
+        answer.unwrap_or(Err(Error::Unknown))
     }
 
     /// How many wishes the next one has.
